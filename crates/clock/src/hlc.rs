@@ -1,0 +1,163 @@
+//! The hybrid logical clock (Kulkarni et al., "Logical Physical Clocks", 2014), one 64-bit microsecond number: the
+//! larger of physical time and one past everything stamped or merged so far.
+//!
+//! Safe across restarts because its upper bound is leased durably before it is used: a start begins above the last
+//! lease, so a wall clock that jumped back never makes a stamp that was given out before. Lock-free: every coordinator
+//! core of a node shares one.
+
+use kula_types::Timestamp;
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+/// Bounds of the clock, each with its reason.
+pub mod limits {
+    use std::time::Duration;
+
+    /// How far the durable lease reaches: what a restart may have to skip ahead.
+    pub const LEASE: Duration = Duration::from_secs(5);
+    /// The lease is extended when less than this is left.
+    pub const LEASE_RENEW_BELOW: Duration = Duration::from_millis(2_500);
+    /// A remote stamp further ahead of local physical time than this is not merged: one bad clock must not drag the
+    /// cluster's clocks with it.
+    pub const REMOTE_AHEAD_MAX: Duration = Duration::from_millis(500);
+    /// Owners refuse fresh client writes further ahead of themselves than this: such a write would win for ever.
+    pub const CLIENT_AHEAD_MAX: Duration = Duration::from_millis(60_500);
+
+    const _: () = assert!(LEASE_RENEW_BELOW.as_millis() < LEASE.as_millis());
+}
+
+/// A clock that only moves forward and never past its durable lease.
+pub struct Hlc {
+    /// The last stamp given out or merged. Invariant: `last <= bound`.
+    last: AtomicI64,
+    /// Stamps up to here are covered by the durable lease.
+    bound: AtomicI64,
+}
+
+/// Why no stamp was given. Nothing has changed; renew the lease and ask again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the clock's durable lease ended at {bound:?}; the disk did not confirm a longer one")]
+pub struct StampError {
+    pub bound: Timestamp,
+}
+
+/// What came of a remote stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observed {
+    Merged,
+    /// Too far ahead of local physical time by this much: not merged, and worth showing.
+    TooFarAhead(Duration),
+}
+
+impl Hlc {
+    /// A clock that starts above `leased`, the durable lease of its last life (`None`: a new directory). No stamp is
+    /// given until `extend` says what is durable now.
+    pub fn starting_above(leased: Option<Timestamp>) -> Self {
+        let floor = leased.map_or(i64::MIN + 1, Timestamp::micros);
+        Hlc { last: AtomicI64::new(floor), bound: AtomicI64::new(floor) }
+    }
+
+    /// A fresh stamp, later than every other of this clock.
+    pub fn stamp(&self, wall: Timestamp) -> Result<Timestamp, StampError> {
+        let bound = self.bound.load(Ordering::Acquire);
+        let next = |last: i64| {
+            let stamp = wall.micros().max(last.saturating_add(1));
+            (stamp <= bound && stamp > last).then_some(stamp)
+        };
+        match self.last.fetch_update(Ordering::AcqRel, Ordering::Acquire, next) {
+            Ok(last) => Ok(known(wall.micros().max(last.saturating_add(1)))),
+            Err(_) => Err(StampError { bound: known(bound) }),
+        }
+    }
+
+    /// Merges a peer's stamp, so that what is written here after it was seen is ordered after it. A client's own
+    /// timestamp is never given to this.
+    pub fn observe(&self, remote: Timestamp, wall: Timestamp) -> Observed {
+        let ahead = remote.micros().saturating_sub(wall.micros());
+        let ahead_max = i64::try_from(limits::REMOTE_AHEAD_MAX.as_micros()).unwrap_or(i64::MAX);
+        if ahead > ahead_max {
+            return Observed::TooFarAhead(Duration::from_micros(ahead.unsigned_abs()));
+        }
+        self.last.fetch_max(remote.micros().min(self.bound.load(Ordering::Acquire)), Ordering::AcqRel);
+        Observed::Merged
+    }
+
+    /// The lease to make durable now, if one is due: `LEASE` past the larger of physical time and the last stamp.
+    pub fn lease_due(&self, wall: Timestamp) -> Option<Timestamp> {
+        let from = known(wall.micros().max(self.last.load(Ordering::Acquire)));
+        let renew_at = from.saturating_add(limits::LEASE_RENEW_BELOW).micros();
+        (self.bound.load(Ordering::Acquire) < renew_at).then(|| from.saturating_add(limits::LEASE))
+    }
+
+    /// Says that stamps up to `bound` are covered durably. Never shortens the lease.
+    pub fn extend(&self, bound: Timestamp) {
+        self.bound.fetch_max(bound.micros(), Ordering::AcqRel);
+    }
+
+    /// The last stamp given or merged.
+    pub fn last(&self) -> Timestamp {
+        known(self.last.load(Ordering::Acquire))
+    }
+}
+
+/// Every value this clock holds came from a `Timestamp` or lies above one.
+fn known(micros: i64) -> Timestamp {
+    Timestamp::from_micros(micros).unwrap_or(Timestamp::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(micros: i64) -> Timestamp {
+        Timestamp::from_micros(micros).unwrap()
+    }
+
+    #[test]
+    fn no_stamp_before_or_past_the_lease() {
+        let clock = Hlc::starting_above(Some(at(1_000)));
+        assert_eq!(clock.stamp(at(500)), Err(StampError { bound: at(1_000) }));
+        clock.extend(at(1_002));
+        assert_eq!(clock.stamp(at(500)), Ok(at(1_001)));
+        assert_eq!(clock.stamp(at(500)), Ok(at(1_002)));
+        assert_eq!(clock.stamp(at(500)), Err(StampError { bound: at(1_002) }));
+        assert_eq!(clock.stamp(at(2_000)), Err(StampError { bound: at(1_002) }));
+    }
+
+    #[test]
+    fn a_stamp_far_ahead_is_shown_and_not_merged() {
+        let clock = Hlc::starting_above(None);
+        clock.extend(at(10_000_000));
+        assert_eq!(clock.observe(at(500_001), at(0)), Observed::TooFarAhead(Duration::from_micros(500_001)));
+        assert_eq!(clock.stamp(at(7)), Ok(at(7)));
+        assert_eq!(clock.observe(at(400_000), at(7)), Observed::Merged);
+        assert_eq!(clock.stamp(at(8)), Ok(at(400_001)));
+    }
+
+    proptest! {
+        /// Whatever the wall clock does, and however often the node restarts, no stamp is ever given twice.
+        #[test]
+        fn stamps_rise_across_jumps_and_restarts(steps in prop::collection::vec((0i64..10_000_000, 0u8..10), 1..200)) {
+            let mut durable: Option<Timestamp> = None;
+            let mut clock = Hlc::starting_above(durable);
+            let mut given = Timestamp::MIN;
+            for (wall, action) in steps {
+                match action {
+                    0 => clock = Hlc::starting_above(durable),
+                    1..=3 => if let Some(lease) = clock.lease_due(at(wall)) {
+                        durable = Some(lease);
+                        clock.extend(lease);
+                    },
+                    _ => if let Ok(stamp) = clock.stamp(at(wall)) {
+                        prop_assert!(stamp > given);
+                        prop_assert!(Some(stamp) <= durable);
+                        given = stamp;
+                    },
+                }
+            }
+        }
+    }
+}
