@@ -1,0 +1,72 @@
+//! Commands the catalogue obeys and the event it publishes. A change is answered when it is durable and published.
+
+use crate::CatalogError;
+use kula_actor::{Message, Reply, Snapshot, Subscriber};
+use kula_placement::KeyspaceSettings;
+use kula_schema::{Keyspace, Schema, Table, TableKind, TableOptions};
+use kula_types::Name;
+use std::sync::Arc;
+
+/// The schema in force, for readers: latest published, always durable.
+pub type SchemaHandle = Snapshot<Schema>;
+
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct CreateKeyspace {
+    pub name: Name,
+    pub settings: KeyspaceSettings,
+    pub reply: Reply<Result<Keyspace, CatalogError>>,
+}
+
+/// Replaces a keyspace's settings. Settings it has already are answered at once.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct AlterKeyspace {
+    pub name: Name,
+    pub settings: KeyspaceSettings,
+    pub reply: Reply<Result<Keyspace, CatalogError>>,
+}
+
+/// Drops a keyspace with its tables. Their ids never return.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct DropKeyspace {
+    pub name: Name,
+    pub reply: Reply<Result<(), CatalogError>>,
+}
+
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct CreateTable {
+    pub keyspace: Name,
+    pub name: Name,
+    pub kind: TableKind,
+    pub options: TableOptions,
+    pub reply: Reply<Result<Arc<Table>, CatalogError>>,
+}
+
+/// Drops a table. Its id never returns.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct DropTable {
+    pub keyspace: Name,
+    pub name: Name,
+    pub reply: Reply<Result<(), CatalogError>>,
+}
+
+/// The schema in force.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Get {
+    pub reply: Reply<Arc<Schema>>,
+}
+
+/// Be told of every schema from now on, the present one first.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Subscribe(pub Subscriber<SchemaChanged>);
+
+/// A new schema is in force.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SchemaChanged(pub Arc<Schema>);
