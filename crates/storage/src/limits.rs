@@ -42,6 +42,10 @@ pub const LOG_SETTLE: Duration = Duration::from_millis(250);
 /// How often the clock's lease is looked at: often enough that it is renewed well before it ends.
 pub const LEASE_CHECK: Duration = Duration::from_millis(500);
 
+/// Plain blocks of SSTables kept in memory, all shards together: enough for the hot part of a small node, little beside
+/// its memtables. What does not fit comes from the page cache and is decompressed anew.
+pub const BLOCK_CACHE_BYTES_MAX: usize = 64 << 20;
+
 /// Mailboxes. A shard and the log take batches, so a thousand messages are far more writes than a thousand.
 pub const SHARD_MAILBOX: usize = 1_024;
 pub const COMMITLOG_MAILBOX: usize = 1_024;

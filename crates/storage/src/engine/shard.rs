@@ -9,7 +9,7 @@ use super::{
     manifest::Manifest,
     memtable::Memtable,
     scan::Scan,
-    sstable::{Compression, Sstable, SstableError},
+    sstable::{BlockCache, Compression, Sstable, SstableError},
 };
 use crate::{ShardStatistics, StorageError};
 use kula_disk::{Disk, log::Position};
@@ -30,6 +30,8 @@ pub struct ShardBudget {
     pub flush_at: usize,
     /// Active, frozen and on their way to the log together; past this writes are shed.
     pub heap_max: usize,
+    /// Plain blocks of tables, kept for reads.
+    pub cache_max: usize,
 }
 
 pub struct Shard {
@@ -41,6 +43,8 @@ pub struct Shard {
     frozen: Option<Arc<Memtable>>,
     /// Newest first, by highest timestamp.
     tables: BTreeMap<TableId, Vec<Sstable>>,
+    /// Shared by all tables of the shard.
+    cache: Arc<BlockCache>,
     manifest: Manifest,
 }
 
@@ -83,12 +87,13 @@ impl Shard {
             active: Memtable::default(),
             frozen: None,
             tables: BTreeMap::new(),
+            cache: Arc::new(BlockCache::new(budget.cache_max)),
             manifest,
         };
         for meta in &shard.manifest.tables {
             let sstable =
                 Sstable::open(disk, &directory, meta).map_err(|error| read_error(index, meta.table, error))?;
-            shard.tables.entry(meta.table).or_default().push(sstable);
+            shard.tables.entry(meta.table).or_default().push(sstable.with_cache(shard.cache.clone()));
         }
         shard.sort_tables();
         Ok(shard)
@@ -197,7 +202,7 @@ impl Shard {
         self.frozen = None;
         self.manifest = manifest;
         for sstable in tables {
-            self.tables.entry(sstable.meta().table).or_default().push(sstable);
+            self.tables.entry(sstable.meta().table).or_default().push(sstable.with_cache(self.cache.clone()));
         }
         self.sort_tables();
         self.manifest.flushed

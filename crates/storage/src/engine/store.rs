@@ -12,7 +12,7 @@ use super::{
     sharding::Sharding,
     sstable,
 };
-use crate::{FlushReport, StorageConfig, StorageError, config::Compression};
+use crate::{FlushReport, StorageConfig, StorageError, config::Compression, limits};
 use bytes::Bytes;
 use kula_disk::{
     Disk,
@@ -55,7 +55,11 @@ impl Engine {
     ) -> Result<(Self, ReplayReport), StorageError> {
         let shard_count = u64::from(sharding.shards());
         let share = usize::try_from(config.memtable_heap / shard_count).unwrap_or(usize::MAX);
-        let budget = ShardBudget { flush_at: fraction(share, config.memtable_cleanup_threshold), heap_max: share };
+        let budget = ShardBudget {
+            flush_at: fraction(share, config.memtable_cleanup_threshold),
+            heap_max: share,
+            cache_max: limits::BLOCK_CACHE_BYTES_MAX / usize::from(sharding.shards()),
+        };
         let compression = match config.compression {
             Compression::Lz4 => sstable::Compression::Lz4,
             Compression::None => sstable::Compression::None,
