@@ -1,0 +1,331 @@
+//! The coordinator's shell: mailbox → machine → replicas, peers, askers. Nothing to decide.
+//!
+//! A session actor: it owns no data, so a panic restarts it. Each start draws a fresh actor id, dots of two lives never
+//! meet; what was in hand is lost and answered so. Sends of one mailbox poll become one batch for each shard and peer.
+
+use crate::{
+    error::{Applied, CoordinatorError},
+    machine::{Answered, Effect, Event, Machine, Tag, View},
+    messages::{Read, Write},
+    metrics::Metrics,
+    peers::PeerSender,
+};
+use actix::prelude::{Actor, AsyncContext, Handler, SpawnHandle};
+use kula_actor::{
+    ChildSpec, Door, DoorError, KulaContext, Lost, MailboxConfig, OnPanic, Place, Registry, Reply, child, supervised,
+};
+use kula_catalog::SchemaHandle;
+use kula_clock::{Clock, Hlc};
+use kula_replica::{Outcome, ReplicaError, Replicas, Request};
+use kula_ring::RingHandle;
+use kula_types::{Actor as Minting, Map, Mono, NodeId, Token};
+use std::{
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+pub struct CoordinatorActor {
+    machine: Machine,
+    parts: Parts,
+    inbox: Arc<Inbox>,
+    effects: Vec<Effect>,
+    /// By replica: what this poll of the mailbox has for it so far.
+    batches: Vec<Vec<Request>>,
+    to_peers: Map<NodeId, Vec<(Token, Request)>>,
+    /// The one timer, and when it fires.
+    timer: Option<(Mono, SpawnHandle)>,
+}
+
+/// What every life of a coordinator shares.
+#[derive(Clone)]
+struct Parts {
+    me: NodeId,
+    ring: RingHandle,
+    schema: SchemaHandle,
+    clock: Arc<dyn Clock>,
+    replicas: Replicas,
+    peers: Arc<dyn PeerSender>,
+    metrics: Metrics,
+    log: slog::Logger,
+}
+
+/// What the coordinators of a node need to live.
+pub struct Spawn {
+    pub me: NodeId,
+    pub ring: RingHandle,
+    pub schema: SchemaHandle,
+    pub hlc: Arc<Hlc>,
+    pub clock: Arc<dyn Clock>,
+    pub replicas: Replicas,
+    pub peers: Arc<dyn PeerSender>,
+    /// One for each coordinator.
+    pub places: Vec<Place>,
+    pub mailbox: MailboxConfig,
+    pub log: slog::Logger,
+}
+
+/// The coordinators of a node.
+#[derive(Clone)]
+pub struct Coordinators {
+    doors: Arc<[Door<CoordinatorActor>]>,
+    ring: RingHandle,
+    clock: Arc<dyn Clock>,
+}
+
+/// Answers of replicas on their way back, many for one message: a group commit answers all its writes at once. Bounded
+/// by what was sent.
+#[derive(Default)]
+struct Inbox {
+    answers: Mutex<Vec<(Tag, Answered)>>,
+}
+
+/// There is something in the inbox.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Answers;
+
+/// Client requests with the time they were handed over, under the names that the mailbox log shows.
+mod submitted {
+    use kula_types::Mono;
+
+    #[derive(actix::Message)]
+    #[rtype(result = "()")]
+    pub struct Write {
+        pub write: super::Write,
+        pub at: Mono,
+    }
+
+    #[derive(actix::Message)]
+    #[rtype(result = "()")]
+    pub struct Read {
+        pub read: super::Read,
+        pub at: Mono,
+    }
+}
+
+/// The actors at paths `coordinator/i`.
+pub fn spawn(spawn: Spawn, registry: &Registry) -> (Coordinators, Vec<ChildSpec>) {
+    let Spawn { me, ring, schema, hlc, clock, replicas, peers, places, mailbox, log } = spawn;
+    assert!(!places.is_empty(), "a node has a coordinator");
+    let (handle_ring, handle_clock) = (ring.clone(), Arc::clone(&clock));
+    let each = |(index, place): (usize, Place)| {
+        let path: Arc<str> = format!("coordinator/{index}").into();
+        let parts = Parts {
+            me,
+            ring: ring.clone(),
+            schema: schema.clone(),
+            clock: Arc::clone(&clock),
+            replicas: replicas.clone(),
+            peers: Arc::clone(&peers),
+            metrics: Metrics::new(registry, &path),
+            log: log.new(slog::o!("actor" => path.to_string())),
+        };
+        let (hlc, name) = (Arc::clone(&hlc), Arc::clone(&path));
+        child(registry, &path, mailbox, OnPanic::Restart, place, move || CoordinatorActor {
+            machine: Machine::new(Arc::clone(&name), Arc::clone(&hlc), Minting(draw()), draw()),
+            batches: (0..parts.replicas.count()).map(|_| Vec::new()).collect(),
+            parts: parts.clone(),
+            inbox: Arc::default(),
+            effects: Vec::new(),
+            to_peers: Map::default(),
+            timer: None,
+        })
+    };
+    let (doors, specs): (Vec<_>, Vec<_>) = places.into_iter().enumerate().map(each).unzip();
+    (Coordinators { doors: doors.into(), ring: handle_ring, clock: handle_clock }, specs)
+}
+
+impl Coordinators {
+    /// Hands a write to the coordinator of its key; the answer comes through its reply, a refusal too.
+    pub fn write(&self, write: Write) {
+        let message = submitted::Write { at: self.clock.mono(), write };
+        if let Err(refused) = self.door_of(&message.write.target.key).try_tell(message) {
+            refused.message.write.reply.send(Err(refusal(refused.error)));
+        }
+    }
+
+    /// As `write`.
+    pub fn read(&self, read: Read) {
+        let message = submitted::Read { at: self.clock.mono(), read };
+        if let Err(refused) = self.door_of(&message.read.target.key).try_tell(message) {
+            refused.message.read.reply.send(Err(refusal(refused.error)));
+        }
+    }
+
+    /// One key, one coordinator: the chain of its dots stays unbroken. Keys spread by their tokens' low bits, shards by
+    /// the high ones.
+    fn door_of(&self, key: &kula_types::PartitionKey) -> &Door<CoordinatorActor> {
+        let token = self.ring.peek().token(key);
+        let index = token.to_unsigned() % self.doors.len() as u64;
+        &self.doors[usize::try_from(index).unwrap_or(0)]
+    }
+}
+
+/// Nothing was taken.
+fn refusal(error: DoorError) -> CoordinatorError {
+    match error {
+        DoorError::Overloaded { path, depth, cap } => {
+            CoordinatorError::Overloaded { path, depth, cap, applied: Applied::No }
+        }
+        DoorError::Closed { .. } => CoordinatorError::Stopping,
+    }
+}
+
+/// Without randomness there is no identity to mint under: the supervisor tries again, and gives up in the end.
+fn draw() -> u64 {
+    getrandom::u64().unwrap_or_else(|error| panic!("no randomness from the operating system: {error}"))
+}
+
+impl CoordinatorActor {
+    fn step(&mut self, event: Event, ctx: &mut KulaContext<Self>) {
+        let parts = &self.parts;
+        let (ring, schema) = (parts.ring.peek(), parts.schema.peek());
+        let reaches = |node| node == parts.me || parts.peers.reaches(node);
+        let (now, wall) = (parts.clock.mono(), parts.clock.wall());
+        let view = View { now, wall, me: parts.me, ring: &ring, schema: &schema, reaches: &reaches };
+        self.machine.step(&view, event, &mut self.effects);
+        drop((ring, schema));
+        let mut effects = mem::take(&mut self.effects);
+        effects.drain(..).for_each(|effect| self.run(effect, ctx));
+        self.effects = effects;
+        ctx.after_drain(Self::drained);
+    }
+
+    fn run(&mut self, effect: Effect, ctx: &mut KulaContext<Self>) {
+        self.parts.metrics.count(&effect);
+        match effect {
+            Effect::Send { to, token, tag, fence, deadline, op } => {
+                let reply = self.reply(tag, ctx);
+                self.queue(to, token, Request { fence, deadline, op, reply });
+            }
+            Effect::AnswerWrite { reply, answer, .. } => reply.send(answer),
+            Effect::AnswerRead { reply, answer, .. } => reply.send(answer),
+            Effect::ManySiblings { table, key, values, say: true } => {
+                slog::warn!(self.parts.log, "a key has {} siblings: somebody writes it without its context", values;
+                    "event" => "many_siblings", "keyspace" => %table.keyspace, "table" => %table.name, "key" => ?key,
+                    "siblings" => values);
+            }
+            Effect::ManySiblings { say: false, .. } | Effect::Repaired | Effect::Late => {}
+        }
+    }
+
+    fn reply(&self, tag: Tag, ctx: &KulaContext<Self>) -> Reply<Result<Outcome, ReplicaError>> {
+        let (inbox, door) = (Arc::clone(&self.inbox), ctx.door().clone());
+        Reply::new(move |answer: Result<Result<Outcome, ReplicaError>, Lost>| {
+            let answer = match answer {
+                Ok(Ok(outcome)) => Answered::Served(outcome),
+                Ok(Err(error)) => Answered::Refused(error),
+                Err(Lost) => Answered::Lost,
+            };
+            if inbox.put(tag, answer) {
+                // Fails only if this coordinator is gone for good; then nobody waits.
+                drop(door.tell_forced(Answers));
+            }
+        })
+    }
+
+    fn queue(&mut self, to: NodeId, token: Token, request: Request) {
+        if to != self.parts.me {
+            return self.to_peers.entry(to).or_default().push((token, request));
+        }
+        let index = self.parts.replicas.index_of(token);
+        let batch = &mut self.batches[index];
+        batch.push(request);
+        if batch.len() >= kula_replica::limits::BATCH_REQUESTS_MAX {
+            self.send(index);
+        }
+    }
+
+    fn send(&mut self, index: usize) {
+        let requests = mem::take(&mut self.batches[index]);
+        if let Err((requests, error)) = self.parts.replicas.send(index, requests) {
+            for request in requests {
+                request.reply.send(Err(match &error {
+                    DoorError::Overloaded { path, depth, cap } => {
+                        ReplicaError::Overloaded { path: Arc::clone(path), depth: *depth, cap: *cap }
+                    }
+                    DoorError::Closed { .. } => ReplicaError::Closed,
+                }));
+            }
+        }
+    }
+
+    /// The mailbox is drained: send what it came to, and see when to wake.
+    fn drained(&mut self, ctx: &mut KulaContext<Self>) {
+        for index in 0..self.batches.len() {
+            if !self.batches[index].is_empty() {
+                self.send(index);
+            }
+        }
+        for (node, requests) in self.to_peers.drain() {
+            self.parts.peers.send(node, requests);
+        }
+        if self.machine.is_spent() {
+            self.machine.renew(Minting(draw()));
+        }
+        self.parts.metrics.in_flight.set(i64::try_from(self.machine.in_flight()).unwrap_or(i64::MAX));
+        self.arm(ctx);
+    }
+
+    /// One timer, for the earliest wake. It is left alone when it fires too early: that costs nothing and happens once a
+    /// deadline.
+    fn arm(&mut self, ctx: &mut KulaContext<Self>) {
+        let Some(wake_at) = self.machine.wake_at() else { return };
+        match self.timer {
+            Some((fires_at, _)) if fires_at <= wake_at => return,
+            Some((_, handle)) => drop(ctx.cancel_future(handle)),
+            None => {}
+        }
+        let after = wake_at.since(self.parts.clock.mono());
+        let handle = ctx.run_later(after, |actor, ctx| {
+            actor.timer = None;
+            actor.step(Event::Woken, ctx);
+        });
+        self.timer = Some((wake_at, handle));
+    }
+}
+
+impl Inbox {
+    /// True for the first since it was last emptied: then somebody must look.
+    fn put(&self, tag: Tag, answer: Answered) -> bool {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.push((tag, answer));
+        answers.len() == 1
+    }
+
+    fn take(&self) -> Vec<(Tag, Answered)> {
+        mem::take(&mut self.answers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Actor for CoordinatorActor {
+    type Context = KulaContext<Self>;
+}
+
+supervised!(CoordinatorActor);
+
+impl Handler<submitted::Write> for CoordinatorActor {
+    type Result = ();
+
+    fn handle(&mut self, submitted::Write { write, at }: submitted::Write, ctx: &mut Self::Context) {
+        self.step(Event::Write { write, submitted: at }, ctx);
+    }
+}
+
+impl Handler<submitted::Read> for CoordinatorActor {
+    type Result = ();
+
+    fn handle(&mut self, submitted::Read { read, at }: submitted::Read, ctx: &mut Self::Context) {
+        self.step(Event::Read { read, submitted: at }, ctx);
+    }
+}
+
+impl Handler<Answers> for CoordinatorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Answers, ctx: &mut Self::Context) {
+        for (tag, answer) in self.inbox.take() {
+            self.step(Event::Replied { tag, answer }, ctx);
+        }
+    }
+}
