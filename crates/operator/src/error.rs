@@ -1,0 +1,162 @@
+//! Why an operator's wish was not granted, by what the operator may do about it. Unless a variant says otherwise nothing
+//! has changed.
+
+use kula_actor::{DoorError, Lost};
+use kula_catalog::CatalogError;
+use kula_replica::ReplicaError;
+use kula_ring::RingError;
+use kula_schema::ResolveError;
+use kula_types::NameError;
+use std::sync::Arc;
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum OperatorError {
+    #[error("there is no keyspace {keyspace:?}")]
+    UnknownKeyspace { keyspace: String },
+    #[error("keyspace {keyspace:?} has no table {table:?}")]
+    UnknownTable { keyspace: String, table: String },
+    #[error("keyspace {keyspace:?} exists already")]
+    KeyspaceExists { keyspace: String },
+    #[error("table {keyspace}.{table} exists already")]
+    TableExists { keyspace: String, table: String },
+    /// What exists does not allow it.
+    #[error("{why}")]
+    Conflict { why: String },
+    #[error(transparent)]
+    Name(NameError),
+    #[error("{accepts}")]
+    Setting { name: &'static str, accepts: String },
+    #[error("{what} is not there yet")]
+    ModeNotThereYet { what: &'static str },
+    #[error("{what}")]
+    OptionNotThereYet { what: String },
+    #[error("{path} has too much in hand ({depth} of {cap})")]
+    Overloaded { path: Arc<str>, depth: usize, cap: usize },
+    #[error("the disk is full")]
+    DiskFull,
+    #[error("the clock's lease on this node has run out")]
+    ClockLease,
+    /// This node's copy cannot be read: unknown, not absent.
+    #[error("this node's copy of the key is damaged")]
+    Damaged,
+    /// Whether it happened is unknown.
+    #[error("no answer in time")]
+    TimedOut,
+    /// Whether it happened is unknown.
+    #[error("the answer was lost")]
+    Lost,
+    #[error("the node is shutting down")]
+    ShuttingDown,
+    /// One of our own rules was broken; what it was stands in the log.
+    #[error("an internal rule was broken: {what}")]
+    Internal { what: String },
+}
+
+impl From<ResolveError> for OperatorError {
+    fn from(error: ResolveError) -> Self {
+        match error {
+            ResolveError::UnknownKeyspace { keyspace } => OperatorError::UnknownKeyspace { keyspace },
+            ResolveError::UnknownTable { keyspace, table } => OperatorError::UnknownTable { keyspace, table },
+        }
+    }
+}
+
+/// The message was not delivered.
+impl From<DoorError> for OperatorError {
+    fn from(error: DoorError) -> Self {
+        match error {
+            DoorError::Overloaded { path, depth, cap } => OperatorError::Overloaded { path, depth, cap },
+            DoorError::Closed { .. } => OperatorError::ShuttingDown,
+        }
+    }
+}
+
+impl From<Lost> for OperatorError {
+    fn from(_: Lost) -> Self {
+        OperatorError::Lost
+    }
+}
+
+impl From<CatalogError> for OperatorError {
+    fn from(error: CatalogError) -> Self {
+        let conflict = || OperatorError::Conflict { why: error.to_string() };
+        match &error {
+            CatalogError::UnknownKeyspace { keyspace } => {
+                OperatorError::UnknownKeyspace { keyspace: keyspace.to_string() }
+            }
+            CatalogError::UnknownTable { keyspace, table } => {
+                OperatorError::UnknownTable { keyspace: keyspace.to_string(), table: table.to_string() }
+            }
+            CatalogError::KeyspaceExists { keyspace } => {
+                OperatorError::KeyspaceExists { keyspace: keyspace.to_string() }
+            }
+            CatalogError::TableExists { existing } => {
+                OperatorError::TableExists { keyspace: existing.keyspace.to_string(), table: existing.name.to_string() }
+            }
+            CatalogError::KeyspaceConflict { .. } | CatalogError::TableConflict { .. } | CatalogError::Limit { .. } => {
+                conflict()
+            }
+            CatalogError::Settings(error) => OperatorError::Setting { name: "rf", accepts: error.to_string() },
+            CatalogError::NotThereYet { what } => OperatorError::ModeNotThereYet { what },
+            CatalogError::Busy { waiting } => busy("catalog", *waiting),
+            CatalogError::DiskFull => OperatorError::DiskFull,
+            CatalogError::ClockLease => OperatorError::ClockLease,
+            CatalogError::Ring(error) => of_ring(error),
+            // The node stops: whether the change is there is known after its next start.
+            CatalogError::Disk(_) => OperatorError::Lost,
+            CatalogError::Fenced => OperatorError::ShuttingDown,
+            // These are found at the start, never asked for.
+            CatalogError::Missing { .. } | CatalogError::Unreadable(_) | CatalogError::Form(_) => {
+                OperatorError::Internal { what: error.to_string() }
+            }
+        }
+    }
+}
+
+/// As many changes wait as are let in.
+fn busy(path: &str, waiting: usize) -> OperatorError {
+    OperatorError::Overloaded { path: path.into(), depth: waiting, cap: waiting }
+}
+
+/// A keyspace's settings are the ring's; what the ring refuses, the operator hears.
+fn of_ring(error: &RingError) -> OperatorError {
+    match error {
+        RingError::Refused(why) => OperatorError::Conflict { why: why.to_string() },
+        RingError::NotThereYet { what } => OperatorError::ModeNotThereYet { what },
+        RingError::Busy { waiting } => busy("ring", *waiting),
+        RingError::DiskFull => OperatorError::DiskFull,
+        RingError::Disk(_) | RingError::Closed => OperatorError::Lost,
+        RingError::Fenced => OperatorError::ShuttingDown,
+        RingError::OtherName { .. }
+        | RingError::OtherCluster { .. }
+        | RingError::NotAMember { .. }
+        | RingError::Missing { .. }
+        | RingError::OtherPartitioner { .. }
+        | RingError::Unreadable(_)
+        | RingError::Malformed(_)
+        | RingError::Invalid(_)
+        | RingError::Entropy => OperatorError::Internal { what: error.to_string() },
+    }
+}
+
+/// Of a look at one node's own cell: nothing is ever written by it.
+impl From<ReplicaError> for OperatorError {
+    fn from(error: ReplicaError) -> Self {
+        match error {
+            ReplicaError::Overloaded { path, depth, cap } => OperatorError::Overloaded { path, depth, cap },
+            ReplicaError::Expired => OperatorError::TimedOut,
+            ReplicaError::Damaged => OperatorError::Damaged,
+            ReplicaError::Closed | ReplicaError::Fenced => OperatorError::ShuttingDown,
+            ReplicaError::DiskFull { .. } => OperatorError::DiskFull,
+            // Our own ring and schema were used, so these say that they changed meanwhile: asking again helps.
+            ReplicaError::StaleRing { .. } | ReplicaError::Behind | ReplicaError::UnknownTable { .. } => {
+                OperatorError::Lost
+            }
+            ReplicaError::ClockAhead { .. }
+            | ReplicaError::SiblingCap { .. }
+            | ReplicaError::TooLarge { .. }
+            | ReplicaError::InvalidMutation(_)
+            | ReplicaError::Misplaced => OperatorError::Internal { what: error.to_string() },
+        }
+    }
+}
