@@ -1,0 +1,38 @@
+//! The commands, one file a family.
+
+mod admin;
+mod bench;
+mod config;
+mod explain;
+mod kv;
+mod node;
+mod views;
+
+use crate::{
+    cli::{Arguments, Command},
+    client::Failure,
+    exit::Verdict,
+};
+
+/// Runs one command.
+pub fn run(arguments: &Arguments) -> Result<Verdict, Failure> {
+    let global = &arguments.global;
+    match &arguments.command {
+        Command::Node(node) => node::run(node),
+        Command::Get(get) => kv::get(get, global),
+        Command::Put(put) => kv::put(put, global),
+        Command::Del(del) => kv::del(del, global),
+        Command::Status(watch) => views::status(watch, global),
+        Command::Ring => views::ring(global),
+        Command::Actors(actors) => views::actors(actors, global),
+        Command::Keyspace(keyspace) => admin::keyspace(keyspace, global),
+        Command::Table(table) => admin::table(table, global),
+        Command::Config(config) => config::run(config, global),
+        Command::Explain { code } => explain::run(code),
+        Command::Bench(bench) => bench::run(bench, global),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut crate::command(), "kula", &mut std::io::stdout());
+            Ok(Verdict::Ok)
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Real processes and real clients against the built binary; everything is in `tests/all`.

@@ -1,0 +1,10 @@
+//! Black-box tests: the binary as users get it, over HTTP and the command line. One test binary.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "these are tests, helpers included")]
+
+mod command_line;
+mod durability;
+mod faults;
+mod harness;
+mod http;
+mod logs;
+mod start;
