@@ -96,6 +96,11 @@ impl Hlc {
         self.bound.fetch_max(bound.micros(), Ordering::AcqRel);
     }
 
+    /// How far the last stamp lies ahead of physical time: more than the lease only if the wall clock was set back.
+    pub fn ahead_of(&self, wall: Timestamp) -> Duration {
+        Duration::from_micros(self.last().micros().saturating_sub(wall.micros()).max(0).unsigned_abs())
+    }
+
     /// The last stamp given or merged.
     pub fn last(&self) -> Timestamp {
         known(self.last.load(Ordering::Acquire))

@@ -127,6 +127,7 @@ fn run_in<F: Future<Output = ()>>(
                 ring: ring.clone(),
                 schema: schema.clone(),
                 clock: clock.clone(),
+                hlc: hlc.clone(),
                 storage,
                 places: shards,
             },
@@ -263,6 +264,18 @@ fn the_later_write_wins_in_an_lww_table_and_a_lifetime_ends() {
         assert_eq!(node.read("lww", "k").await.found, Found::Nothing);
     });
     assert_eq!(ended, Ok(()));
+}
+
+#[test]
+fn a_wall_clock_set_back_by_years_does_not_stop_the_nodes_own_writes() {
+    let disk = SimDisk::new(8);
+    run(&disk, |node| async move {
+        node.clock.jump_wall(Timestamp::from_micros(WALL - 10 * 365 * 86_400_000_000).unwrap());
+        let answer = node.write(put("lww", "k", "after")).await;
+        assert!(answer.is_ok(), "{answer:?}");
+        assert_eq!(node.values("lww", "k").await, ["after"]);
+    })
+    .unwrap();
 }
 
 #[test]

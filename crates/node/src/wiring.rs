@@ -54,6 +54,7 @@ pub fn assemble(loaded: &Loaded, options: &StartOptions, log: &Logger) -> Result
     let loss = if options.accept_loss { Loss::Accept } else { Loss::Refuse };
     let mut storage = kula_storage::open(disk.clone(), &config.storage, &*clock, loss)?;
     let me = storage.identity().node;
+    warn_if_ahead(&storage, &*clock, log);
     let (ring, schema) = found_cluster(loaded, &*disk, &mut storage)?;
 
     let registry = Registry::new();
@@ -95,6 +96,7 @@ pub fn assemble(loaded: &Loaded, options: &StartOptions, log: &Logger) -> Result
         ring: ring.clone(),
         schema: schema.clone(),
         clock: clock.clone(),
+        hlc: hlc.clone(),
         storage: storage.clone(),
         places: shards,
     };
@@ -137,6 +139,15 @@ pub fn assemble(loaded: &Loaded, options: &StartOptions, log: &Logger) -> Result
         ),
     });
     Ok(Assembled { coordinators, operator, readiness, ring, clock, supervisor, arbiters: threads.arbiters })
+}
+
+/// A clock whose lease lies far in the future was set back since: what it stamps until then carries future dates.
+fn warn_if_ahead(storage: &OpenedStorage, clock: &dyn Clock, log: &Logger) {
+    let ahead = storage.hlc.ahead_of(clock.wall());
+    if ahead > kula_clock::limits::CLIENT_AHEAD_MAX {
+        slog::warn!(log, "the machine's clock was set back: this node stamps {} s ahead of it until then", ahead.as_secs();
+            "actor" => "node", "event" => "clock_ahead", "ahead_s" => ahead.as_secs(), "code" => kula_operator::codes::NODE_CLOCK_AHEAD.code);
+    }
 }
 
 /// The ring and the schema of this directory, or the first ones; then the directory belongs to that cluster for good.

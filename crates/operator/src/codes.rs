@@ -62,6 +62,7 @@ codes! {
     // Health.
     NOT_READY = "K0201", Some(503), "not-ready", "The node is not ready";
     ACTOR_STUCK = "K0202", None, "actor-stuck", "A part of the node does not answer";
+    NODE_CLOCK_AHEAD = "K0203", None, "node-clock-ahead", "The node's clock is ahead of the machine's";
     // Availability.
     UNAVAILABLE = "K0301", Some(503), "unavailable", "Too few replicas";
     TIMEOUT = "K0302", Some(504), "timeout", "The deadline passed";

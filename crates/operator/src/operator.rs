@@ -127,6 +127,7 @@ impl Operator {
             nodes_up: ring.nodes.len(),
             rf_min: ring.keyspaces.values().map(|settings| ring.rf_effective(settings)).min().unwrap_or(1),
             free_bytes: parts.disk.free_bytes().ok(),
+            clock_ahead: parts.hlc.ahead_of(parts.clock.wall()),
             lease_lost: parts.hlc.stamp(parts.clock.wall()).is_err(),
             shards_silent: shards.iter().filter(|shard| shard.is_none()).count(),
             stuck: stuck.map(|actor| actor.path.to_string()).collect(),

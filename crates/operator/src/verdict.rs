@@ -9,6 +9,7 @@ use crate::{
     readiness::Stage,
 };
 use serde::Serialize;
+use std::time::Duration;
 
 /// How the cluster does, as seen from one node. The exit code of `kula status` follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -32,6 +33,8 @@ pub struct Conditions {
     pub free_bytes: Option<u64>,
     /// No timestamp can be given out.
     pub lease_lost: bool,
+    /// How far this node's clock stamps ahead of physical time.
+    pub clock_ahead: Duration,
     /// Shards that did not answer in time.
     pub shards_silent: usize,
     /// Paths of actors whose work does not move.
@@ -71,6 +74,13 @@ impl Conditions {
                 &codes::CLOCK_LEASE,
                 "every key readable, none writable: the clock's lease has run out".into(),
             );
+        }
+        if self.clock_ahead > kula_clock::limits::CLIENT_AHEAD_MAX {
+            let sentence = format!(
+                "every key readable and writable; this node's writes are dated {} s ahead of the machine's clock",
+                self.clock_ahead.as_secs()
+            );
+            return degraded(&codes::NODE_CLOCK_AHEAD, sentence);
         }
         if let Some(free) = self.free_bytes.filter(|&free| free < limits::FREE_BYTES_MIN) {
             let sentence =
@@ -117,6 +127,7 @@ mod tests {
             rf_min: 1,
             free_bytes: Some(10 << 30),
             lease_lost: false,
+            clock_ahead: Duration::from_secs(5),
             shards_silent: 0,
             stuck: Vec::new(),
         }
@@ -131,6 +142,7 @@ mod tests {
             ("stopping", Conditions { stage: Stage::Stopping, ..healthy() }),
             ("a silent shard", Conditions { shards_silent: 1, stuck: vec!["storage/shard/0".into()], ..healthy() }),
             ("no lease", Conditions { lease_lost: true, free_bytes: Some(0), ..healthy() }),
+            ("a clock set back", Conditions { clock_ahead: Duration::from_secs(3600), ..healthy() }),
             ("disk full", Conditions { free_bytes: Some(3 << 20), ..healthy() }),
             ("no word from the disk", Conditions { free_bytes: None, ..healthy() }),
             ("stuck", Conditions { stuck: ["a", "b", "c", "d"].map(String::from).to_vec(), ..healthy() }),

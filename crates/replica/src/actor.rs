@@ -12,7 +12,7 @@ use crate::{
 use actix::prelude::{Actor, Handler};
 use kula_actor::{ChildSpec, Door, DoorError, KulaContext, MailboxConfig, OnPanic, Place, Registry, child, supervised};
 use kula_catalog::SchemaHandle;
-use kula_clock::Clock;
+use kula_clock::{Clock, Hlc};
 use kula_ring::RingHandle;
 use kula_storage::{Apply, Read, ShardActor, StorageDoors, StorageError};
 use kula_types::Token;
@@ -23,6 +23,7 @@ pub struct ReplicaActor {
     ring: RingHandle,
     schema: SchemaHandle,
     clock: Arc<dyn Clock>,
+    hlc: Arc<Hlc>,
     shard: Door<ShardActor>,
     /// What this poll of the mailbox has for the shard so far.
     effects: Effects,
@@ -34,6 +35,8 @@ pub struct Spawn {
     pub ring: RingHandle,
     pub schema: SchemaHandle,
     pub clock: Arc<dyn Clock>,
+    /// This node's own clock: what it stamps is never too far ahead for it.
+    pub hlc: Arc<Hlc>,
     pub storage: StorageDoors,
     /// Of each shard, in order: its arbiter.
     pub places: Vec<Place>,
@@ -48,7 +51,7 @@ pub struct Replicas {
 
 /// The actors at paths `replica/i`.
 pub fn spawn(spawn: Spawn, registry: &Registry) -> (Replicas, Vec<ChildSpec>) {
-    let Spawn { ring, schema, clock, storage, places } = spawn;
+    let Spawn { ring, schema, clock, hlc, storage, places } = spawn;
     assert_eq!(places.len(), storage.shards.len(), "a replica beside each shard");
     let doors = storage.shards.clone();
     let shard_of: ShardOf = Arc::new(move |token| storage.shard_of(token));
@@ -56,13 +59,15 @@ pub fn spawn(spawn: Spawn, registry: &Registry) -> (Replicas, Vec<ChildSpec>) {
     let mailbox = MailboxConfig { cap: limits::MAILBOX };
     let beside = |(index, (place, shard)): (usize, (Place, Door<ShardActor>))| {
         let path: Arc<str> = format!("replica/{index}").into();
-        let (ring, schema, clock, metrics) = (ring.clone(), schema.clone(), Arc::clone(&clock), metrics.clone());
+        let (ring, schema, metrics) = (ring.clone(), schema.clone(), metrics.clone());
+        let (clock, hlc) = (Arc::clone(&clock), Arc::clone(&hlc));
         let (shard_of, name) = (Arc::clone(&shard_of), Arc::clone(&path));
         child(registry, &path, mailbox, OnPanic::Fence, place, move || ReplicaActor {
             machine: Machine::new(Arc::clone(&name), index, Arc::clone(&shard_of)),
             ring: ring.clone(),
             schema: schema.clone(),
             clock: Arc::clone(&clock),
+            hlc: Arc::clone(&hlc),
             shard: shard.clone(),
             effects: Effects::default(),
             metrics: metrics.clone(),
@@ -130,7 +135,8 @@ impl Handler<ReplicaBatch> for ReplicaActor {
 
     fn handle(&mut self, batch: ReplicaBatch, ctx: &mut Self::Context) {
         let (ring, schema) = (self.ring.peek(), self.schema.peek());
-        let view = View { now: self.clock.mono(), wall: self.clock.wall(), ring: &ring, schema: &schema };
+        let latest = self.clock.wall().max(self.hlc.last());
+        let view = View { now: self.clock.mono(), latest, ring: &ring, schema: &schema };
         self.machine.step(view, batch, &mut self.effects);
         ctx.after_drain(Self::flush);
     }

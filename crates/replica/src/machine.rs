@@ -20,8 +20,9 @@ use std::{sync::Arc, time::Duration};
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
     pub now: Mono,
-    /// Physical time here: only the dates of clients' writes are held against it.
-    pub wall: Timestamp,
+    /// The later of physical time here and this node's own clock: only the dates of clients' writes are held against
+    /// it. Physical time alone would refuse what this node itself stamps after its wall clock was set back.
+    pub latest: Timestamp,
     pub ring: &'a Ring,
     pub schema: &'a Schema,
 }
@@ -114,7 +115,7 @@ impl Machine {
         }
         self.check_place(view.schema, mutation.table, mutation.token)?;
         match origin {
-            Origin::Client { .. } => check_date(view.wall, &mutation.delta)?,
+            Origin::Client { .. } => check_date(view.latest, &mutation.delta)?,
             // These were accepted once, by an owner's clock: refusing them would keep replicas apart for ever.
             Origin::Hint | Origin::Repair | Origin::Stream => {}
         }
@@ -146,9 +147,9 @@ fn check_deadline(view: View<'_>, deadline: Mono) -> Result<(), ReplicaError> {
 }
 
 /// Refuses what would win for ever (promise P14).
-fn check_date(wall: Timestamp, delta: &Partition) -> Result<(), ReplicaError> {
+fn check_date(latest: Timestamp, delta: &Partition) -> Result<(), ReplicaError> {
     let Some(dated) = latest_date(delta) else { return Ok(()) };
-    let ahead = Duration::from_micros(dated.micros().saturating_sub(wall.micros()).max(0).unsigned_abs());
+    let ahead = Duration::from_micros(dated.micros().saturating_sub(latest.micros()).max(0).unsigned_abs());
     if ahead > kula_clock::limits::CLIENT_AHEAD_MAX { Err(ReplicaError::ClockAhead { by: ahead }) } else { Ok(()) }
 }
 

@@ -117,7 +117,7 @@ fn check(script: &str, text: &str) {
         let fence = Fence { ring_version: unsigned("ring", 3), phase: u8::try_from(unsigned("phase", 0)).unwrap() };
         let deadline = Mono::from_millis(unsigned("deadline", 11_000));
         let request = Request { fence, deadline, op: line.op(&ring, &schema), reply: Reply::ignored() };
-        let view = View { now: Mono::from_millis(10_000), wall: at(0), ring: &ring, schema: &schema };
+        let view = View { now: Mono::from_millis(10_000), latest: at(0), ring: &ring, schema: &schema };
         let mut effects = Effects::default();
         machine.step(view, ReplicaBatch { requests: vec![request] }, &mut effects);
         show(&effects, &mut out);
@@ -156,7 +156,7 @@ fn a_batch_past_its_bound_is_refused_from_there_on() {
         reply: Reply::ignored(),
     };
     let requests: Vec<Request> = (0..crate::limits::BATCH_REQUESTS_MAX + 3).map(|_| request()).collect();
-    let view = View { now: Mono::default(), wall: at(0), ring: &ring, schema: &schema };
+    let view = View { now: Mono::default(), latest: at(0), ring: &ring, schema: &schema };
     let mut effects = Effects::default();
     machine.step(view, ReplicaBatch { requests }, &mut effects);
     assert_eq!((effects.read.len(), effects.refused.len()), (crate::limits::BATCH_REQUESTS_MAX, 3));

@@ -134,6 +134,7 @@ fn wire(
         ring: ring.clone(),
         schema: schema.clone(),
         clock: clock.clone(),
+        hlc: hlc.clone(),
         storage: storage.clone(),
         places: vec![here.clone(); 2],
     };
