@@ -80,8 +80,7 @@ fn main() -> anyhow::Result<()> {
         }
         Chore::Fuzz { ci, inputs } => {
             let inputs = if ci { FUZZ_INPUTS_CI } else { inputs };
-            let environment =
-                [("BOLERO_RANDOM_ITERATIONS", inputs.to_string()), ("KULA_FUZZ_INPUTS", inputs.to_string())];
+            let environment = [("KULA_FUZZ_INPUTS", inputs.to_string())];
             cargo(&root, &["test", "--profile", "ci", "-p", "kula-fuzz", "--", "--nocapture"], &environment)
         }
     }
