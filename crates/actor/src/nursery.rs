@@ -135,7 +135,18 @@ impl Ward {
     fn new(nursery: Nursery) -> Ward {
         let Nursery { path, backoff, log, wishes, count } = nursery;
         let (reporting, reports) = mpsc::unbounded_channel();
-        Ward { path, backoff, log, wishes, count, running: false, members: BTreeMap::new(), next: 0, reports, reporting }
+        Ward {
+            path,
+            backoff,
+            log,
+            wishes,
+            count,
+            running: false,
+            members: BTreeMap::new(),
+            next: 0,
+            reports,
+            reporting,
+        }
     }
 
     async fn serve(mut self, mut ordered: mpsc::UnboundedReceiver<Order>, mut reporter: Reporter) {
@@ -242,11 +253,15 @@ impl Ward {
     async fn end(&mut self, order: impl Fn(Reply<()>) -> Order, cap: std::time::Duration) {
         let members = std::mem::take(&mut self.members);
         self.count.fetch_sub(members.len(), Relaxed);
-        let ending: Vec<Pending<()>> = members.values().rev().map(|member| {
-            let (done, wait) = Reply::pair();
-            drop(member.orders.send(order(done)));
-            wait
-        }).collect();
+        let ending: Vec<Pending<()>> = members
+            .values()
+            .rev()
+            .map(|member| {
+                let (done, wait) = Reply::pair();
+                drop(member.orders.send(order(done)));
+                wait
+            })
+            .collect();
         if timeout(cap, futures::future::join_all(ending)).await.is_err() {
             warn!(self.log, "some children did not end in time; they are left behind";
                 "actor" => self.path.as_ref(), "event" => "actor_late");

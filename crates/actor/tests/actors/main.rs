@@ -11,6 +11,8 @@ mod fencing;
 #[cfg(test)]
 mod house;
 #[cfg(test)]
+mod nursery;
+#[cfg(test)]
 mod observing;
 #[cfg(test)]
 mod restarting;

@@ -1,0 +1,5 @@
+//! To whom links are kept.
+
+mod actor;
+
+pub(crate) use actor::{Admit, Dial, DirectoryActor, Found};

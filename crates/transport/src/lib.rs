@@ -1,0 +1,26 @@
+//! Conversations between nodes (`design.md` §10): who may speak, what waits, what is lost.
+//!
+//! A node keeps one outgoing connection to each peer, a *link*, for what it asks; what it is asked comes in by *sessions*.
+//! Safe because every wait has a bound and an end, and because a request that fails says whether the peer can have obeyed.
+//! It ends at a body of bytes: what a verb means is its room's. `docs/mechanism/transport.md`.
+
+mod admission;
+mod directory;
+mod error;
+mod handshake;
+mod lanes;
+pub mod limits;
+mod link;
+mod listener;
+mod messages;
+mod peers;
+mod pump;
+mod roster;
+mod session;
+mod shared;
+mod timer;
+
+pub use admission::{Admission, Member, Myself};
+pub use error::{Cut, TransportError};
+pub use messages::{Inbound, InboundBatch, LinkEvent, LinkState, PeerState};
+pub use peers::{Peers, Spawn, spawn};

@@ -1,0 +1,9 @@
+//! The outgoing half: one link a peer.
+
+mod actor;
+mod machine;
+#[cfg(test)]
+mod scripts;
+
+pub(crate) use actor::{LinkActor, Send, spec};
+pub(crate) use machine::Parcel;

@@ -1,0 +1,5 @@
+//! The peer port.
+
+mod actor;
+
+pub(crate) use actor::{ListenerActor, Port};

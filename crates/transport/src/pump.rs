@@ -1,0 +1,127 @@
+//! The pump: one socket with its buffers, polled by the actor that owns it.
+//!
+//! Because it is polled inside its actor's own poll, behind the mailbox, everything a poll queued leaves in one vectored
+//! write, and no task, lock or channel stands between an actor and its socket. What it holds is bounded: one read ahead,
+//! one frame being read, `limits::OUTPUT_BYTES` and one frame being written.
+
+use crate::{
+    error::Cut,
+    limits::{COPIED_BELOW, OUTPUT_BYTES, PIECES_MAX, READ_BYTES, READ_BYTES_SHAKING},
+};
+use bytes::{Buf, Bytes, BytesMut};
+use kula_net::Socket;
+use kula_wire::{Frame, FrameDecoder, limits::HANDSHAKE_FRAME_BYTES_MAX};
+use std::{
+    collections::VecDeque,
+    io::IoSlice,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio::io::AsyncWrite;
+use tokio_util::{codec::Decoder, io::poll_read_buf};
+
+pub(crate) struct Pump {
+    socket: Socket,
+    decoder: FrameDecoder,
+    input: BytesMut,
+    read_bytes: usize,
+    /// Whole pieces, oldest first, then the one small frames are gathered in.
+    pieces: VecDeque<Bytes>,
+    tail: BytesMut,
+    output_bytes: usize,
+    /// Bytes the socket took, ever: whether a peer reads at all.
+    pub written: u64,
+}
+
+impl Pump {
+    /// Of a stranger: frames are small until `trust`.
+    pub fn new(socket: Socket) -> Self {
+        Pump {
+            socket,
+            decoder: FrameDecoder::new(HANDSHAKE_FRAME_BYTES_MAX),
+            input: BytesMut::new(),
+            read_bytes: READ_BYTES_SHAKING,
+            pieces: VecDeque::new(),
+            tail: BytesMut::new(),
+            output_bytes: 0,
+            written: 0,
+        }
+    }
+
+    pub fn trust(&mut self) {
+        self.decoder.trust();
+        self.read_bytes = READ_BYTES;
+    }
+
+    /// One read of the socket.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cut>> {
+        self.input.reserve(self.read_bytes);
+        let read = ready!(poll_read_buf(Pin::new(&mut self.socket), cx, &mut self.input));
+        Poll::Ready(match read {
+            Ok(0) => Err(Cut::Closed),
+            Ok(_) => Ok(()),
+            Err(error) => Err(Cut::Broken(error.to_string())),
+        })
+    }
+
+    /// The next frame of what was read.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, Cut> {
+        self.decoder.decode(&mut self.input).map_err(|error| Cut::Garbage(error.to_string()))
+    }
+
+    /// Room for another frame ahead of the socket.
+    pub fn wants(&self) -> bool {
+        self.output_bytes < OUTPUT_BYTES
+    }
+
+    pub fn has_output(&self) -> bool {
+        self.output_bytes > 0
+    }
+
+    pub fn push(&mut self, frame: &Frame) {
+        self.output_bytes += frame.wire_bytes();
+        if frame.body.len() < COPIED_BELOW {
+            frame.write(&mut self.tail);
+            return;
+        }
+        self.tail.extend_from_slice(&frame.head());
+        self.pieces.push_back(self.tail.split().freeze());
+        self.pieces.push_back(frame.body.clone());
+    }
+
+    /// Writes until the socket takes no more. Ready when nothing is left.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cut>> {
+        if !self.tail.is_empty() {
+            self.pieces.push_back(self.tail.split().freeze());
+        }
+        while self.output_bytes > 0 {
+            let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+            let mut count = 0;
+            for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+                *slice = IoSlice::new(piece);
+                count += 1;
+            }
+            let written = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..count]));
+            match written {
+                Ok(0) => return Poll::Ready(Err(Cut::Closed)),
+                Ok(bytes) => self.took(bytes),
+                Err(error) => return Poll::Ready(Err(Cut::Broken(error.to_string()))),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn took(&mut self, mut bytes: usize) {
+        self.written += u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.output_bytes -= bytes;
+        while let Some(piece) = self.pieces.front_mut() {
+            let part = bytes.min(piece.len());
+            piece.advance(part);
+            bytes -= part;
+            if !piece.is_empty() {
+                break;
+            }
+            self.pieces.pop_front();
+        }
+    }
+}
