@@ -51,8 +51,8 @@ impl fmt::Display for Operation {
     }
 }
 
-/// A failed disk call. Whether anything changed on disk: not for `NotFound`, `Exists`, `Locked` and `InvalidName`; any
-/// part of the call may have happened for `Full` and `Io`. It is plain facts, so one failure can answer many waiters.
+/// A failed disk call. Whether anything changed on disk: not for `NotFound`, `Exists`, `TooManyFiles`, `Locked` and
+/// `InvalidName`; any part of the call may have happened for `Full` and `Io`. It is plain facts, so one failure can answer many waiters.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DiskError {
     #[error("cannot {operation} `{name}`: it does not exist")]
@@ -62,6 +62,10 @@ pub enum DiskError {
     /// ENOSPC or EDQUOT. Space may come back; the call may then be tried again.
     #[error("cannot {operation} `{name}`: no space left (errno {errno})")]
     Full { operation: Operation, name: String, errno: i32 },
+    /// EMFILE or ENFILE: the process or the machine has as many files open as it may. Nothing was done; the call may be
+    /// tried again.
+    #[error("cannot {operation} `{name}`: too many open files (errno {errno})")]
+    TooManyFiles { operation: Operation, name: String, errno: i32 },
     #[error("`{name}` is locked by another process")]
     Locked { name: String },
     #[error("`{name}` is not a name below this root")]
@@ -77,6 +81,11 @@ impl DiskError {
     /// No space: refuse the write, keep serving reads, try again when there is room.
     pub fn is_full(&self) -> bool {
         matches!(self, DiskError::Full { .. })
+    }
+
+    /// Says nothing of the disk's health, and may pass by itself: refuse what needed the call, and try again later.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, DiskError::Full { .. } | DiskError::TooManyFiles { .. })
     }
 
     pub fn is_not_found(&self) -> bool {

@@ -30,6 +30,7 @@ fn failed<'a>(operation: Operation, name: &'a str) -> impl Fn(Errno) -> DiskErro
             Errno::NOENT | Errno::NOTDIR => DiskError::NotFound { operation, name },
             Errno::EXIST => DiskError::Exists { operation, name },
             Errno::NOSPC | Errno::DQUOT => DiskError::Full { operation, name, errno: code },
+            Errno::MFILE | Errno::NFILE => DiskError::TooManyFiles { operation, name, errno: code },
             _ => DiskError::Io { operation, name, errno: code },
         }
     }

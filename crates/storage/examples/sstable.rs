@@ -122,7 +122,7 @@ fn main() {
         println!("  open                             {:6.0} µs", time / 100.0);
         let time = micros(|| assert_eq!(sstable.scan(Bound::Unbounded, ScanLimits::all()).count() as u64, PARTITIONS));
         println!("  scan, decoded                    {:6.0} MB/s", plain / time);
-        let time = micros(|| assert_eq!(sstable.verify(), Ok(())));
+        let time = micros(|| assert_eq!(sstable.verify(&disk, ""), Ok(())));
         println!("  verify                           {:6.0} MB/s", plain / time);
         gets("page cache, no block cache", &sstable, 0, PARTITIONS);
         gets("absent", &sstable, 1 << 40, PARTITIONS);

@@ -29,7 +29,14 @@ pub enum SyncMode {
     Group {},
     /// After the log is written; it is synced every `ms` milliseconds. A power loss may take acknowledged writes
     /// younger than that and one sync.
-    Periodic { ms: u64 },
+    Periodic {
+        #[serde(default = "sync_period_ms_default")]
+        ms: u64,
+    },
+}
+
+const fn sync_period_ms_default() -> u64 {
+    limits::SYNC_PERIOD_MS_DEFAULT
 }
 
 /// How blocks of SSTables are stored.

@@ -72,6 +72,18 @@ pub enum StorageError {
     Entropy,
 }
 
+impl StorageError {
+    /// What a call that the disk refused for now, before anything was written, answers: `path` has no room on the disk,
+    /// or as many files open as it may.
+    pub(crate) fn refused(error: &DiskError, path: &str) -> StorageError {
+        if error.is_full() {
+            StorageError::DiskFull { wrote: false }
+        } else {
+            StorageError::Overloaded { path: path.into() }
+        }
+    }
+}
+
 impl From<DiskError> for StorageError {
     fn from(error: DiskError) -> Self {
         match error {
@@ -85,7 +97,8 @@ impl From<DiskError> for StorageError {
 impl From<LogError> for StorageError {
     fn from(error: LogError) -> Self {
         match error {
-            LogError::Full { wrote, .. } => StorageError::DiskFull { wrote },
+            LogError::Full { wrote: false, source } => StorageError::refused(&source, "storage/commitlog"),
+            LogError::Full { wrote: true, .. } => StorageError::DiskFull { wrote: true },
             LogError::Poisoned => StorageError::Fenced { cause: error.to_string().into() },
             LogError::RecordTooLarge { bytes, bytes_max } => {
                 StorageError::TooLarge { bytes, bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX) }

@@ -20,6 +20,8 @@ pub const COMMITLOG_SEGMENT_DEFAULT: u64 = 32 << 20;
 pub const COMMITLOG_SEGMENT_MIN: u64 = 12 << 10;
 /// The log must have room for the segment being written, one being flushed and one to recycle.
 pub const COMMITLOG_SEGMENTS_MIN: u64 = 4;
+/// How often a `periodic` log is synced unless told otherwise: a loss of at most about a hundredth of a second.
+pub const SYNC_PERIOD_MS_DEFAULT: u64 = 10;
 /// The longest a `periodic` log may leave acknowledged writes unsynced.
 pub const SYNC_PERIOD_MS_MAX: u64 = 60_000;
 

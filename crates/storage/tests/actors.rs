@@ -8,7 +8,7 @@ mod workload;
 use kula_actor::{Backoff, Escalation, Intensity, Lost, Pending, Place, Registry, Reply, Strategy, Supervisor};
 use kula_clock::{Clock, ManualClock};
 use kula_disk::{
-    SimDisk,
+    SimDisk, Survivors,
     log::Loss,
     sim::{Fault, Target},
 };
@@ -260,6 +260,49 @@ fn a_full_disk_is_said_before_an_ack_reads_go_on_and_writes_resume() {
     });
     assert_eq!(ended, Ok(()));
     assert!(!open_on(&disk).unwrap().engine.shards.is_empty());
+}
+
+/// Whichever call the disk refuses for now, of log or flush: the write is refused or taken, and nothing is fenced.
+#[test]
+fn one_call_refused_for_now_fences_nothing() {
+    // Room enough to go on while a refused flush waits.
+    let config = StorageConfig { memtable_heap: 256 << 10, commitlog_total: 1 << 20, ..tiny() };
+    for fault in [Fault::Full, Fault::TooManyFiles] {
+        let mut refusals = 0;
+        for call in 0..70 {
+            let disk = SimDisk::new(4);
+            let mut acked = 0;
+            let ended = run(&disk, &config, |running| {
+                let (disk, acked, refusals) = (disk.clone(), &mut acked, &mut refusals);
+                async move {
+                    disk.inject(Target::Any, call, fault);
+                    for sequence in 1..40 {
+                        match running.apply_one(sibling_of(0, sequence, 500), false).await {
+                            Ok(()) => *acked += 1,
+                            Err(error) => {
+                                let is_refusal =
+                                    matches!(&error, StorageError::DiskFull { .. } | StorageError::Overloaded { .. });
+                                assert!(is_refusal, "{fault:?} at {call}: {error}");
+                                *refusals += 1;
+                            }
+                        }
+                    }
+                    disk.clear_faults();
+                    running.apply_one(sibling_of(0, 40, 500), false).await.unwrap();
+                    *acked += 1;
+                }
+            });
+            assert_eq!(ended, Ok(()), "{fault:?} at {call}");
+            assert!(acked >= 39, "{fault:?} at {call}: {acked}");
+            let (table, token, key) = place(0, 0);
+            let engine = open_on(&disk.crash(Survivors::None)).unwrap().engine;
+            let found = engine.read(table, token, &key, &Slice::all()).unwrap();
+            let dots =
+                found.rows.iter().flat_map(|(_, row)| row.cells.iter().filter_map(|(_, cell)| cell.dots.as_ref()));
+            assert!(dots.map(|dots| dots.live.len()).sum::<usize>() >= acked, "{fault:?} at {call}");
+        }
+        assert!(refusals > 3, "{fault:?} refused {refusals}");
+    }
 }
 
 #[test]

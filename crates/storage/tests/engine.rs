@@ -467,3 +467,26 @@ fn siblings_are_counted_in_memory_active_and_frozen() {
     storage.engine.install(job.run(&disk).unwrap()).unwrap();
     assert_eq!(storage.engine.shards[usize::from(index)].siblings(&sibling(4).0).count, 1);
 }
+
+/// Whichever call of a flush the disk refuses for now: the same flush succeeds later and leaves no file behind.
+#[test]
+fn a_flush_refused_for_now_is_run_again_and_leaves_nothing_behind() {
+    for fault in [Fault::Full, Fault::TooManyFiles] {
+        let mut refusals = 0;
+        for call in 0..60 {
+            let disk = SimDisk::new(3);
+            let mut engine = open_on(&disk).unwrap().engine;
+            engine.apply(vec![sibling_of(0, 1, 100)]).unwrap();
+            let (table, token, key) = place(0, 0);
+            let shard = engine.sharding.shard_of(token);
+            disk.inject(Target::Any, call, fault);
+            refusals += usize::from(engine.flush(shard).is_err());
+            disk.clear_faults();
+            engine.flush(shard).unwrap();
+            let names = disk.list(&format!("shard-{shard:03}")).unwrap();
+            assert_eq!(names.len(), 5, "{fault:?} at {call}: four files of a table, the manifest: {names:?}");
+            assert!(!engine.read(table, token, &key, &Slice::all()).unwrap().is_empty());
+        }
+        assert!(refusals > 5, "{fault:?} refused {refusals}");
+    }
+}

@@ -6,9 +6,9 @@ use std::fmt;
 /// Why a log call failed, and what became of the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
-    /// No space. The log stays usable: try again when there is room. `wrote`: some of the batch may be found by a later
-    /// replay, as after a timeout; if false, none of it will be.
-    #[error("the log has no space left (some of the batch written: {wrote}): {source}")]
+    /// No space, or no file may be opened (`source` says which). The log stays usable: try again when there is room.
+    /// `wrote`: some of the batch may be found by a later replay, as after a timeout; if false, none of it will be.
+    #[error("the log has no room (some of the batch written: {wrote}): {source}")]
     Full { wrote: bool, source: DiskError },
     /// An earlier write or sync failed. What was appended since the last good sync is unknown, and this log takes and
     /// syncs nothing more: only a restart, which rereads what the disk really holds, may go on.

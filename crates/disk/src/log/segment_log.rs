@@ -25,6 +25,9 @@ pub struct SegmentLog {
     spares: Vec<String>,
     /// Greater than every segment's number.
     next_segment: u64,
+    /// A file was renamed or unlinked since the directory was last synced. Invariant: then the active segment holds no
+    /// record if its name is among them, and no spare is written to.
+    has_unsynced_name: bool,
     poisoned: bool,
     buffer: Vec<u8>,
 }
@@ -73,6 +76,7 @@ impl SegmentLog {
             active: None,
             spares,
             next_segment: after_newest.max(config.first_segment),
+            has_unsynced_name: false,
             poisoned: false,
             buffer: Vec::new(),
             config,
@@ -172,6 +176,7 @@ impl SegmentLog {
     /// number. On `Full` try again later; any other error poisons the log.
     pub fn retire_before(&mut self, position: Position) -> Result<(), LogError> {
         self.check_poison()?;
+        self.sync_names()?;
         let kept = usize::from(self.active.is_none());
         while self.sealed.len() > kept {
             let Some(oldest) = self.sealed.front().filter(|oldest| oldest.segment < position.segment) else { break };
@@ -184,12 +189,12 @@ impl SegmentLog {
                 Some(spare) => self.disk.rename(&name, spare),
                 None => self.disk.unlink(&name),
             };
-            // One at a time, each made durable: a crash leaves no hole, which would read as a lost segment, and no
-            // spare is written over while it may still come back under its old name.
-            let retired = retired.and_then(|()| self.disk.sync_dir(&self.dir));
             retired.map_err(|error| self.failed(error))?;
             self.sealed.pop_front();
             self.spares.extend(spare);
+            self.has_unsynced_name = true;
+            // One at a time, each made durable: a crash leaves no hole, which would read as a lost segment.
+            self.sync_names()?;
         }
         Ok(())
     }
@@ -209,9 +214,18 @@ impl SegmentLog {
         if self.poisoned { Err(LogError::Poisoned) } else { Ok(()) }
     }
 
+    /// Makes names durable that are not yet. After a refusal this alone is tried again: the files have their new names.
+    fn sync_names(&mut self) -> Result<(), LogError> {
+        if self.has_unsynced_name {
+            self.disk.sync_dir(&self.dir).map_err(|error| self.failed(error))?;
+            self.has_unsynced_name = false;
+        }
+        Ok(())
+    }
+
     /// What a failed disk call means for the log.
     fn failed(&mut self, error: DiskError) -> LogError {
-        if error.is_full() {
+        if error.is_temporary() {
             return LogError::Full { wrote: false, source: error };
         }
         self.poisoned = true;
@@ -236,8 +250,11 @@ impl SegmentLog {
         payloads.iter().take_while(fits).count()
     }
 
-    /// Writes records, which fit, in one call.
+    /// Writes records, which fit, in one call; the first of a segment once its name is durable.
     fn write(&mut self, kind: RecordKind, payloads: &[&[u8]]) -> Result<Position, LogError> {
+        if self.active.as_ref().is_some_and(|active| active.end == RECORDS_AT) {
+            self.sync_names()?;
+        }
         let Some(active) = &mut self.active else { unreachable!("there is room only in an active segment") };
         let first = active.end;
         let mut end = first;
@@ -266,9 +283,11 @@ impl SegmentLog {
         Ok(Position { segment: active.segment, offset: first })
     }
 
-    /// Moves on to a new segment. On `Full` nothing has changed.
+    /// Moves on to a new segment, whose name `write` makes durable. On `Full` nothing has changed.
     fn next_segment(&mut self) -> Result<(), LogError> {
         self.sync()?;
+        // No spare is written over while it may still come back under its old name.
+        self.sync_names()?;
         let (spare, file) = match self.spares.last() {
             Some(name) => (name.clone(), self.disk.open(name, Access::ReadWrite).map_err(|e| self.failed(e))?),
             None => {
@@ -287,6 +306,7 @@ impl SegmentLog {
         let LogConfig { kind, segment_bytes, .. } = self.config;
         let header = SegmentHeader { kind, segment, salt, segment_bytes, previous };
         self.name_segment(&*file, &spare, &header).map_err(|error| self.failed(error))?;
+        self.has_unsynced_name = true;
         self.spares.pop();
         self.next_segment = segment + 1;
         let fresh = Active {
@@ -306,7 +326,7 @@ impl SegmentLog {
         Ok(())
     }
 
-    /// Both copies of the header, durable, then the name, durable: from here on records may be acknowledged in it.
+    /// Both copies of the header, durable, then the name, which is not durable yet.
     fn name_segment(&self, file: &dyn File, spare: &str, header: &SegmentHeader) -> Result<(), DiskError> {
         let mut blocks = vec![0; RECORDS_AT as usize];
         for at in HEADER_COPIES_AT {
@@ -315,17 +335,21 @@ impl SegmentLog {
         }
         file.write_at(&blocks, 0)?;
         file.sync_all()?;
-        self.disk.rename(spare, &segment_name(&self.dir, header.segment))?;
-        self.disk.sync_dir(&self.dir)
+        self.disk.rename(spare, &segment_name(&self.dir, header.segment))
     }
 
-    /// A new file with its space. On `Full` it is gone again.
+    /// A new file with its space. On `Full` it is gone again, or goes at the next try.
     fn make_spare(&mut self) -> Result<(String, Box<dyn File>), LogError> {
         let name = spare_name(&self.dir, self.next_segment);
-        let file = self.disk.create(&name).map_err(|error| self.failed(error))?;
+        let created = match self.disk.create(&name) {
+            // Not one of `spares`, which are none now: what an earlier try could not remove.
+            Err(DiskError::Exists { .. }) => self.disk.unlink(&name).and_then(|()| self.disk.create(&name)),
+            created => created,
+        };
+        let file = created.map_err(|error| self.failed(error))?;
         if let Err(error) = file.allocate(u64::from(self.config.segment_bytes)) {
             drop(file);
-            self.disk.unlink(&name).map_err(|error| self.failed(error))?;
+            drop(self.disk.unlink(&name));
             return Err(self.failed(error));
         }
         Ok((name, file))

@@ -21,8 +21,10 @@ pub enum Target {
 pub enum Fault {
     /// EIO. A write has written half; a sync behaves as `SyncFault::Kept`; any other call did nothing.
     Io,
-    /// ENOSPC, on calls that take space. A write has written half.
+    /// ENOSPC, on calls that take space and when a directory is synced. A write has written half.
     Full,
+    /// EMFILE, on calls that open a file or a directory.
+    TooManyFiles,
     /// The write is answered with success and shown to readers, and never reaches the disk.
     LostWrite,
     /// The sync fails in this manner.
@@ -42,6 +44,7 @@ pub enum SyncFault {
 
 pub(super) const EIO: i32 = 5;
 pub(super) const ENOSPC: i32 = 28;
+pub(super) const EMFILE: i32 = 24;
 
 #[derive(Default)]
 pub(super) struct Faults {
@@ -86,7 +89,11 @@ impl Fault {
     fn can_hit(self, operation: Operation) -> bool {
         match self {
             Fault::Io => true,
-            Fault::Full => Target::Space.counts(operation),
+            Fault::Full => Target::Space.counts(operation) || operation == Operation::SyncDir,
+            Fault::TooManyFiles => matches!(
+                operation,
+                Operation::Create | Operation::Open | Operation::SyncDir | Operation::List | Operation::Lock
+            ),
             Fault::LostWrite => Target::Write.counts(operation),
             Fault::Sync(_) => Target::Sync.counts(operation),
         }

@@ -109,6 +109,11 @@ impl SimDisk {
         self.state().faults.count(target)
     }
 
+    /// Files held open now, each as often as it was opened.
+    pub fn open_files(&self) -> usize {
+        self.state().open_files()
+    }
+
     /// Bounds the bytes all files may take, in whole pages; `None` lifts the bound. Beyond it calls answer `Full`.
     pub fn set_space(&self, bytes_max: Option<u64>) {
         self.state().space_max = bytes_max;

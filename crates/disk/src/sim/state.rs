@@ -4,7 +4,7 @@
 //! cache lie (`lying`). A file's pending changes become durable by its own sync, a name's by its directory's.
 
 use super::{
-    fault::{EIO, ENOSPC, Fault, Faults, SyncFault},
+    fault::{EIO, EMFILE, ENOSPC, Fault, Faults, SyncFault},
     image::{PAGE_BYTES, mix},
     journal::{Journal, Step},
     tree::{Change, Entry, Inode, Naming, ROOT, Tree},
@@ -74,6 +74,9 @@ impl Call<'_> {
     fn full(&self) -> DiskError {
         DiskError::Full { operation: self.operation, name: self.name.to_owned(), errno: ENOSPC }
     }
+    fn too_many_files(&self) -> DiskError {
+        DiskError::TooManyFiles { operation: self.operation, name: self.name.to_owned(), errno: EMFILE }
+    }
 }
 
 impl State {
@@ -117,6 +120,7 @@ impl State {
         match fault {
             Some(Fault::Io) if !acts_it_out => Err(call.io(EIO)),
             Some(Fault::Full) if !acts_it_out => Err(call.full()),
+            Some(Fault::TooManyFiles) => Err(call.too_many_files()),
             fault => Ok(fault),
         }
     }
@@ -195,7 +199,7 @@ impl State {
         let (written, answer) = match fault {
             Some(Fault::Io) => (half, Err(call.io(EIO))),
             Some(Fault::Full) => (half, Err(call.full())),
-            Some(Fault::LostWrite | Fault::Sync(_)) | None => (bytes, Ok(())),
+            Some(Fault::LostWrite | Fault::Sync(_) | Fault::TooManyFiles) | None => (bytes, Ok(())),
         };
         self.take_space(inode, offset + written.len() as u64, call)?;
         let range = offset..offset + written.len() as u64;
@@ -272,7 +276,7 @@ impl State {
         let failure = match fault {
             Some(Fault::Sync(failure)) => failure,
             Some(Fault::Io) => SyncFault::Kept,
-            Some(Fault::Full | Fault::LostWrite) | None => {
+            Some(Fault::Full | Fault::LostWrite | Fault::TooManyFiles) | None => {
                 self.commit(numbers);
                 return Ok(());
             }
@@ -315,6 +319,10 @@ impl State {
     pub(super) fn closed(&mut self, inode: Inode) {
         self.file_state(inode).handles -= 1;
         self.free_unused();
+    }
+
+    pub(super) fn open_files(&self) -> usize {
+        self.files.values().map(|file| file.handles).sum()
     }
 
     fn file_state(&mut self, inode: Inode) -> &mut FileState {

@@ -144,6 +144,92 @@ fn a_full_disk_at_any_call_is_a_typed_refusal_and_the_log_goes_on() {
     assert!(calls > 20, "{calls}");
 }
 
+/// One call is refused, whichever: nothing is half-named, the log goes on by itself and every later batch is taken.
+#[test]
+fn one_refused_call_of_any_kind_needs_no_restart() {
+    for (fault, calls_min) in [(Fault::Full, 40), (Fault::TooManyFiles, 15)] {
+        let mut hits = 0;
+        for call in 0.. {
+            let disk = SimDisk::new(5);
+            let (mut log, _) = open(&disk, SMALL).unwrap();
+            let before = disk.calls(Target::Any);
+            disk.inject(Target::Any, call, fault);
+            let story = format!("{fault:?} at call {call}");
+            let (mut acked, mut unsure, mut refused) = (Vec::new(), Vec::new(), 0);
+            for number in 0..12 {
+                let appended = append(&mut log, &[payload(number, 4000)]).and_then(|_| log.sync());
+                let retired = if number % 4 == 3 { log.retire_before(log.end()) } else { Ok(()) };
+                let spare = if number % 5 == 4 { log.prepare_spare() } else { Ok(()) };
+                match &appended {
+                    Ok(()) => acked.push(number),
+                    Err(LogError::Full { wrote: true, .. }) => unsure.push(number),
+                    Err(_) => {}
+                }
+                for error in [appended, retired, spare].into_iter().filter_map(Result::err) {
+                    assert!(
+                        matches!(&error, LogError::Full { source, .. } if source.is_temporary()),
+                        "{story}: {error}"
+                    );
+                    refused += 1;
+                }
+            }
+            assert!(refused <= 1 && acked.len() >= 11, "{story}: {refused} refused, {acked:?}");
+            let is_past_the_last = disk.calls(Target::Any) <= before + call;
+            disk.clear_faults();
+            append(&mut log, &[payload(12, 4000)]).unwrap();
+            log.sync().unwrap();
+            acked.push(12);
+            // All that no retirement took, after every end.
+            for disk in [disk.crash(Survivors::None), disk.crash(Survivors::All), disk.crash(Survivors::Seeded(2))] {
+                let mut found = replayed(&disk);
+                found.retain(|number| !unsure.contains(number));
+                assert!(found.last() == Some(&12) && acked.ends_with(&found), "{story}: {found:?}, {acked:?}");
+            }
+            if is_past_the_last {
+                assert_eq!(refused, 0);
+                break;
+            }
+            hits += refused;
+        }
+        assert!(hits > calls_min, "{fault:?} refused {hits}");
+    }
+}
+
+/// The name is there and not durable: a record in it would be lost with it.
+#[test]
+fn no_record_is_taken_in_a_segment_whose_name_is_not_durable() {
+    let disk = SimDisk::new(5);
+    let (mut log, _) = open(&disk, SMALL).unwrap();
+    append(&mut log, &[payload(0, 4000)]).unwrap();
+    log.sync().unwrap();
+    append(&mut log, &[payload(1, 3000)]).unwrap();
+    for _ in 0..3 {
+        disk.inject(Target::SyncDir, 0, Fault::Full);
+        let refused = append(&mut log, &[payload(2, 4000)]);
+        assert!(matches!(refused, Err(LogError::Full { wrote: false, .. })), "{refused:?}");
+        assert_eq!(replayed(&disk), [0, 1], "what was appended before is durable");
+    }
+    // Small enough for what was left of the old segment, which must not grow past what the new header says of it.
+    append(&mut log, &[payload(3, 8)]).unwrap();
+    log.sync().unwrap();
+    assert_eq!(replayed(&disk.crash(Survivors::None)), [0, 1, 3]);
+}
+
+#[test]
+fn a_spare_that_could_not_be_removed_is_in_nobodys_way() {
+    let disk = SimDisk::new(5);
+    let (mut log, _) = open(&disk, SMALL).unwrap();
+    disk.set_space(Some(4096));
+    // Create, allocate, unlink.
+    disk.inject(Target::Any, 2, Fault::Io);
+    assert!(matches!(log.prepare_spare(), Err(LogError::Full { .. })));
+    assert_eq!(disk.list("log").unwrap().len(), 1);
+    disk.set_space(None);
+    append(&mut log, &[payload(0, 10)]).unwrap();
+    log.sync().unwrap();
+    assert_eq!(replayed(&disk.crash(Survivors::None)), [0]);
+}
+
 #[test]
 fn a_full_disk_refuses_segments_until_there_is_room_and_needs_no_restart() {
     let disk = SimDisk::new(1);

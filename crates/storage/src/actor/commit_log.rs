@@ -2,7 +2,7 @@
 //! so to each shard in order. Group commit without a timer (Gray & Reuter §9; DeWitt et al. 1984).
 //!
 //! A failed write or sync is never tried again: nothing of the batch is acknowledged and the node is fenced. Only a full
-//! disk passes: the log stays as it was, the batch is refused, the next one finds room or not.
+//! disk and a lack of file descriptors pass: the log stays as it was, the batch is refused, the next one finds room or not.
 
 use super::ShardActor;
 use super::shard::{FlushForLog, Logged};
@@ -188,8 +188,8 @@ impl CommitLogActor {
         };
         match settled {
             Ok(()) => {}
-            Err(LogError::Full { .. }) => {
-                slog::warn!(self.logger, "no room for a spare log segment"; "event" => "log_full");
+            Err(LogError::Full { source, .. }) => {
+                slog::warn!(self.logger, "no room for a spare log segment"; "event" => "log_full", "cause" => %source);
             }
             Err(error) => return ctx.fence(format!("the commit log failed: {error}")),
         }

@@ -35,11 +35,14 @@ impl IdentityActor {
         extend_lease(&mut self.file, &self.hlc, &*self.clock).inspect_err(|error| self.fence_unless_full(error, ctx))
     }
 
-    /// A full disk passes; any other failure leaves it open what the disk holds.
+    /// A full disk passes, and so does a lack of file descriptors; any other failure leaves it open what the disk holds.
     fn fence_unless_full(&self, error: &StorageError, ctx: &mut KulaContext<Self>) {
         match error {
             StorageError::DiskFull { .. } => {
                 slog::warn!(self.log, "the clock's lease was not extended: the disk is full"; "event" => "lease_not_extended");
+            }
+            StorageError::LeaseLost { cause } | StorageError::Disk(cause) if cause.is_temporary() => {
+                slog::warn!(self.log, "the clock's lease was not extended"; "event" => "lease_not_extended", "cause" => %cause);
             }
             StorageError::OtherCluster { .. } => {}
             error => ctx.fence(format!("the identity could not be stored: {error}")),

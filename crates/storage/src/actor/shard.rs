@@ -309,7 +309,7 @@ impl Handler<FlushEnded> for ShardActor {
                 slog::warn!(self.logger, "no room for a flush"; "event" => "flush_waits", "cause" => %error, "retry_ms" => wait.as_millis());
                 // Those of the next flush too: it cannot begin before this one ends.
                 for waiter in self.flush_waiters.drain(..) {
-                    waiter.reply.send(Err(StorageError::DiskFull { wrote: false }));
+                    waiter.reply.send(Err(StorageError::refused(&error, "storage/flush")));
                 }
                 ctx.run_later(wait, |actor, ctx| actor.run_flush(job, ctx));
             }

@@ -39,8 +39,8 @@ pub struct Flushed {
 /// Why a job did not finish. The memtable and the log still hold everything.
 #[derive(Debug, thiserror::Error)]
 pub enum FlushError {
-    /// Run it again when there is room.
-    #[error("no space for a flush: {0}")]
+    /// No space, or no file may be opened. Run it again when there is room.
+    #[error("no room for a flush: {0}")]
     Full(#[source] DiskError),
     /// The disk failed: what it holds is in doubt, and the node must not go on.
     #[error("a flush failed: {0}")]
@@ -50,7 +50,7 @@ pub enum FlushError {
 impl From<SstableError> for FlushError {
     fn from(error: SstableError) -> Self {
         match error {
-            SstableError::Disk(error) if error.is_full() => FlushError::Full(error),
+            SstableError::Disk(error) if error.is_temporary() => FlushError::Full(error),
             error => FlushError::Failed(error),
         }
     }
@@ -91,9 +91,15 @@ impl FlushJob {
         }
         let mut report = FlushReport { tables: new.len(), bytes: 0 };
         let mut tables = Vec::with_capacity(new.len());
-        for meta in new {
-            report.bytes += bytes_of(&meta);
-            tables.push(Sstable::open(disk, &directory, &meta)?);
+        for meta in &new {
+            report.bytes += bytes_of(meta);
+            match Sstable::open(disk, &directory, meta) {
+                Ok(table) => tables.push(table),
+                Err(error) => {
+                    self.written = Some(new);
+                    return Err(error.into());
+                }
+            }
         }
         Ok(Flushed { manifest, tables, report })
     }
@@ -105,15 +111,15 @@ impl FlushJob {
             match self.write_table(disk, directory, generation, table, file) {
                 Ok(meta) => written.extend(meta),
                 Err(error) => {
-                    // Gives the space back. What cannot be removed now is in no manifest: the next start removes it.
-                    for file in written.iter().map(|meta| meta.file).chain([file]) {
-                        drop(sstable::remove(disk, directory, file));
-                    }
+                    give_back(disk, directory, written.iter().map(|meta| meta.file).chain([file]));
                     return Err(error);
                 }
             }
         }
-        disk.sync_dir(directory)?;
+        if let Err(error) = disk.sync_dir(directory) {
+            give_back(disk, directory, written.iter().map(|meta| meta.file));
+            return Err(error.into());
+        }
         Ok(written)
     }
 
@@ -141,6 +147,13 @@ impl FlushJob {
             writer.add(token, key, &partition)?;
         }
         Ok(writer.map(SstableWriter::finish).transpose()?)
+    }
+}
+
+/// Removes the files of tables that are not to be. What cannot be removed now is in no manifest: the next start does it.
+fn give_back(disk: &dyn Disk, directory: &str, files: impl Iterator<Item = FileId>) {
+    for file in files {
+        drop(sstable::remove(disk, directory, file));
     }
 }
 

@@ -217,7 +217,7 @@ impl Engine {
 impl From<FlushError> for StorageError {
     fn from(error: FlushError) -> Self {
         match error {
-            FlushError::Full(_) => StorageError::DiskFull { wrote: false },
+            FlushError::Full(error) => StorageError::refused(&error, "storage/flush"),
             FlushError::Failed(_) => StorageError::Fenced { cause: error.to_string().into() },
         }
     }

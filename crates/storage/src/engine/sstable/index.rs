@@ -112,6 +112,29 @@ impl IndexBlock {
         self.bytes.len()
     }
 
+    /// Each restart is the start of an entry that shares nothing, in order, the first entry's among them. Else a seek,
+    /// which follows them, would see other entries than a walk.
+    pub fn check_restarts(&self) -> Result<(), Why> {
+        if self.restart(0)? != HEAD_BYTES {
+            return Err(Why::Contradiction);
+        }
+        let mut fields = Cursor::starting(&self.bytes[..self.entries_end], HEAD_BYTES);
+        let mut met = 0;
+        while !fields.is_at_end() {
+            let begin = fields.position();
+            let (shared, unshared) = (fields.length()?, fields.length()?);
+            fields.take(unshared)?;
+            fields.varint()?;
+            if met < self.restarts && self.restart(met)? == begin {
+                if shared != 0 {
+                    return Err(Why::Contradiction);
+                }
+                met += 1;
+            }
+        }
+        if met == self.restarts { Ok(()) } else { Err(Why::Contradiction) }
+    }
+
     fn restart(&self, number: usize) -> Result<usize, Why> {
         let at = self.entries_end + 4 * number;
         let place = usize::try_from(Cursor::starting(&self.bytes, at).u32()?).map_err(|_| Why::Truncated)?;
@@ -274,6 +297,7 @@ mod tests {
         #[test]
         fn a_walk_gives_every_entry(separators in separators()) {
             let block = build(&separators);
+            prop_assert_eq!(block.check_restarts(), Ok(()));
             let mut cursor = IndexCursor::first(block.clone()).unwrap();
             let (mut found, mut end) = (vec![cursor.separator().to_vec()], cursor.extent().end());
             while cursor.advance().unwrap() {
@@ -286,8 +310,32 @@ mod tests {
         }
 
         #[test]
+        fn a_restart_that_is_moved_is_noticed(separators in separators(), number: usize, by in 1u32..400) {
+            let block = build(&separators);
+            let (mut bytes, at) = (block.bytes.to_vec(), block.entries_end + 4 * (number % block.restarts));
+            let place = u32::from_le_bytes(*bytes[at..].first_chunk().unwrap());
+            bytes[at..at + 4].copy_from_slice(&place.wrapping_add(by).to_le_bytes());
+            let moved = IndexBlock::parse(Bytes::from(bytes)).unwrap();
+            // A later entry that shares nothing is as good a restart, only not the one that the writer chose; the first
+            // entry must always be one.
+            let is_as_good = moved.check_restarts().is_ok();
+            prop_assert!(!is_as_good || number % block.restarts > 0);
+            for (index, separator) in separators.iter().enumerate().filter(|_| is_as_good) {
+                let cursor = IndexCursor::seek(moved.clone(), separator).unwrap();
+                prop_assert_eq!(cursor.extent().bytes, 100 + index as u64);
+            }
+        }
+
+        #[test]
         fn any_bytes_do_not_panic(bytes in vec(any::<u8>(), 0..120), target in vec(any::<u8>(), 0..6)) {
             if let Ok(block) = IndexBlock::parse(Bytes::from(bytes)) {
+                let walks = || -> Result<(), Why> {
+                    let mut cursor = IndexCursor::first(block.clone())?;
+                    while cursor.advance()? {}
+                    block.check_restarts()
+                };
+                // What a verification passes, no seek finds damaged.
+                prop_assert!(walks().is_err() || IndexCursor::seek(block.clone(), &target).is_ok());
                 prop_assert!(IndexCursor::seek(block.clone(), &target).is_err() || block.covers().bytes > 0);
             }
         }

@@ -3,6 +3,8 @@
 //! Held: the statistics, the filter (nine bits a partition), the index's top block (some ten bytes for each index block,
 //! that is for 6 MiB of data). Index and data blocks are read as they are needed, through the cache if there is one.
 //!
+//! Open files: data and index. Statistics and filter are closed once they are in memory.
+//!
 //! What leaves the block: rows are slices of the block they came from, without a copy, only if they are at least half of
 //! it; smaller results are copied out first. So an answer keeps at most twice its own bytes alive, whatever a slow
 //! client does with it, and a 1 KiB copy costs less than the memory it frees.
@@ -39,7 +41,6 @@ pub struct Sstable {
     pub(super) statistics: Statistics,
     pub(super) data: ComponentReader,
     pub(super) index: ComponentReader,
-    pub(super) filter_file: ComponentReader,
     pub(super) top: IndexBlock,
     /// `None`: the filter is damaged, and any key may be there.
     filter: Option<Filter>,
@@ -71,7 +72,7 @@ impl Sstable {
             Err(damage @ SstableError::Damaged { .. }) => (None, Some(damage)),
             Err(error) => return Err(error),
         };
-        Ok(Sstable { meta: *meta, statistics, data, index, filter_file, top, filter, filter_damage, cache: None })
+        Ok(Sstable { meta: *meta, statistics, data, index, top, filter, filter_damage, cache: None })
     }
 
     /// Reads blocks through `cache`, which tables may share.

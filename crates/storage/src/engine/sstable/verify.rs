@@ -15,6 +15,7 @@ use super::{
 };
 use bytes::Bytes;
 use crc32c::crc32c_append;
+use kula_disk::Disk;
 use kula_lattice::SortedMap;
 use kula_types::{PartitionKey, Token};
 
@@ -23,16 +24,19 @@ const READ_BYTES: u64 = 1 << 20;
 
 impl Sstable {
     /// Reads every byte, past the cache, and compares everything with everything: whole-file checksums, frames, order,
-    /// separators, the filter, counts. The first damage is the answer; the table stays as it is.
-    pub fn verify(&self) -> Result<(), SstableError> {
+    /// separators, restarts, the filter, counts. The first damage is the answer; the table stays as it is. `disk` and
+    /// `prefix` as at `open`: the filter's file is not held open.
+    pub fn verify(&self, disk: &dyn Disk, prefix: &str) -> Result<(), SstableError> {
         if let Some(damage) = self.filter_damage() {
             return Err(damage.clone());
         }
         self.verify_entries()?;
+        self.verify_restarts()?;
+        let filter_file = ComponentReader::open(disk, prefix, &self.meta, Component::Filter, self.meta.filter_bytes)?;
         let Statistics { data, index, filter, .. } = self.statistics();
         verify_digest(&self.data, *data)?;
         verify_digest(&self.index, *index)?;
-        verify_digest(&self.filter_file, *filter)
+        verify_digest(&filter_file, *filter)
     }
 
     fn verify_entries(&self) -> Result<(), SstableError> {
@@ -66,6 +70,20 @@ impl Sstable {
             Ok(())
         } else {
             Err(self.data.damaged(0, self.data.tokens, Why::Contradiction))
+        }
+    }
+
+    fn verify_restarts(&self) -> Result<(), SstableError> {
+        let top_damaged = |why| self.top_damaged(why);
+        self.top.check_restarts().map_err(top_damaged)?;
+        let mut top = IndexCursor::first(self.top.clone()).map_err(top_damaged)?;
+        loop {
+            let (extent, tokens) = (top.extent(), top.tokens(self.meta.last));
+            let block = self.index.read_index(extent, tokens)?;
+            block.check_restarts().map_err(|why| self.index.damaged(extent.offset, tokens, why))?;
+            if !top.advance().map_err(top_damaged)? {
+                return Ok(());
+            }
         }
     }
 
@@ -164,7 +182,9 @@ pub fn probe(component: Component, body: &Bytes) -> Result<usize, Why> {
             Ok(entries)
         }
         Component::Index => {
-            let mut cursor = IndexCursor::first(IndexBlock::parse(body.clone())?)?;
+            let block = IndexBlock::parse(body.clone())?;
+            block.check_restarts()?;
+            let mut cursor = IndexCursor::first(block)?;
             let mut entries = 1;
             while cursor.advance()? {
                 entries += 1;

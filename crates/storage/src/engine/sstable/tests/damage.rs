@@ -73,7 +73,7 @@ fn check(disk: &SimDisk, meta: &SstableMeta, model: &Model) -> Vec<SstableError>
         }
     }
     assert!(!errors.is_empty() || scanned == model.len());
-    if let Err(error) = sstable.verify() {
+    if let Err(error) = sstable.verify(disk, "") {
         errors.push(error);
     } else {
         assert_eq!(errors, [], "what a read notices, scrub notices");
@@ -207,7 +207,7 @@ fn lies_under_a_right_checksum_do_no_harm() {
                         drop(sstable.get(*token, key, &Slice::all()));
                     }
                     assert!(sstable.scan(Bound::Unbounded, ScanLimits::all()).count() <= 100);
-                    sstable.verify().is_err()
+                    sstable.verify(&disk, "").is_err()
                 }
                 Err(_) => true,
             };

@@ -72,7 +72,7 @@ fn golden_bytes_of_version_1_stay_readable() {
     }
     let meta = SstableMeta::from_bytes(META.try_into().unwrap()).unwrap();
     let sstable = Sstable::open(&disk, "", &meta).unwrap();
-    assert_eq!(sstable.verify(), Ok(()));
+    assert_eq!(sstable.verify(&disk, ""), Ok(()));
     assert_eq!(sstable.filter_damage(), None);
     let found: Model = sstable
         .scan(Bound::Unbounded, ScanLimits::all())

@@ -54,7 +54,7 @@ proptest! {
 
     #[test]
     fn a_table_gives_back_what_was_put_in(model in model(), options in write_options(), slice in slice(), strangers in vec(place(), 8)) {
-        let (_, meta, sstable) = table_of(options, &model);
+        let (disk, meta, sstable) = table_of(options, &model);
         let cached = table_of(options, &model).2.with_cache(Arc::new(BlockCache::new(20_000)));
         for round in 0..2 {
             for ((token, key), partition) in &model {
@@ -68,7 +68,7 @@ proptest! {
         for (token, key) in strangers {
             prop_assert_eq!(sstable.get(token, &key, &slice).unwrap(), model.get(&(token, key)).cloned().map(|found| found.clip(&slice)));
         }
-        prop_assert_eq!(sstable.verify(), Ok(()));
+        prop_assert_eq!(sstable.verify(&disk, ""), Ok(()));
         prop_assert_eq!(SstableMeta::from_bytes(&meta.to_bytes()), Some(meta));
     }
 

@@ -60,7 +60,7 @@ fn slices_of_a_wide_partition_are_its_clips_and_read_few_blocks() {
     sstable.get(token, &key, &Slice::row(clustering(7_000))).unwrap();
     let reads = disk.calls(kula_disk::sim::Target::Read) - before;
     assert!(reads <= 4, "two index blocks, the header's block, the row's block; not {reads}");
-    assert_eq!(sstable.verify(), Ok(()));
+    assert_eq!(sstable.verify(&disk, ""), Ok(()));
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_wide_partition_passes_through_in_pieces() {
     let copied = writer.finish().unwrap();
     assert_eq!(copied.data_bytes, meta.data_bytes);
     let copied = Sstable::open(&disk, "", &copied).unwrap();
-    assert_eq!(copied.verify(), Ok(()));
+    assert_eq!(copied.verify(&disk, ""), Ok(()));
     assert_eq!(copied.statistics().partitions, 3);
     let (token, key) = place(0);
     assert!(copied.get(token, &key, &Slice::all()).unwrap().as_ref() == Some(&model[&place(0)]));
@@ -119,11 +119,21 @@ fn values_of_megabytes_lie_alone_and_entries_longer_than_a_frame_are_whole() {
     }
     model.insert(place(3), Partition::of_row(clustering(0), row));
     model.insert(place(4), one_row(b"", 1, "small"));
-    let (_, _, sstable) = table_of(options(16 << 10, Compression::Lz4), &model);
+    let (disk, _, sstable) = table_of(options(16 << 10, Compression::Lz4), &model);
     for ((token, key), partition) in &model {
         assert!(sstable.get(*token, key, &Slice::all()).unwrap().as_ref() == Some(partition), "{token}");
     }
     assert_eq!(sstable.statistics().blocks, 5);
     assert_eq!(sstable.scan(Bound::Unbounded, ScanLimits::all()).count(), 5);
-    assert_eq!(sstable.verify(), Ok(()));
+    assert_eq!(sstable.verify(&disk, ""), Ok(()));
+}
+
+#[test]
+fn an_open_table_holds_two_files() {
+    let model = Model::from([(place(1), one_row(b"a", 1, "body"))]);
+    let (disk, _, sstable) = table_of(options(4096, Compression::None), &model);
+    assert_eq!(disk.open_files(), 2, "data and index");
+    assert_eq!(sstable.verify(&disk, ""), Ok(()));
+    drop(sstable);
+    assert_eq!(disk.open_files(), 0);
 }
