@@ -63,7 +63,7 @@ pub async fn replica(front: &Front, key: Keyed, head: &Head<'_>) -> Result<HttpR
     let Keyed { target, query } = key;
     let asked = front.operator.replica_cell(&target.keyspace, &target.table, target.key, query.resolve_lww, deadline);
     let cell = asked.await?;
-    let shown = Shown { context: cell.context.as_deref(), etag: Some(&cell.digest), part: None, is_head: false };
+    let shown = Shown { context: cell.context.as_deref(), etag: Some(&cell.digest), part: None };
     match cell.found {
         Found::Nothing => Err(translate::no_such_key(cell.context)),
         Found::One(value) => Ok(shown.one(value)),

@@ -155,8 +155,6 @@ pub struct Shown<'a> {
     pub context: Option<&'a str>,
     pub etag: Option<&'a str>,
     pub part: Option<Part<'a>>,
-    /// HEAD answers carry no context: the client has not seen the value.
-    pub is_head: bool,
 }
 
 impl Shown<'_> {
@@ -167,9 +165,7 @@ impl Shown<'_> {
                 response.insert_header(pair);
             }
         }
-        if !self.is_head {
-            context(&mut response, self.context);
-        }
+        context(&mut response, self.context);
         if let Some(etag) = self.etag.and_then(|etag| header(quoted(etag))) {
             response.insert_header((ETAG, etag));
         }
@@ -186,8 +182,7 @@ impl Shown<'_> {
     pub fn siblings(&self, siblings: &[Sibling], more: u64) -> HttpResponse {
         let mut response = self.start(StatusCode::MULTIPLE_CHOICES);
         response.insert_header((CONTENT_TYPE, SIBLINGS_JSON));
-        let context = if self.is_head { None } else { self.context };
-        response.body(serde_json::to_vec(&Siblings::of(context, siblings, more)).unwrap_or_default())
+        response.body(serde_json::to_vec(&Siblings::of(self.context, siblings, more)).unwrap_or_default())
     }
 
     pub fn not_modified(&self) -> HttpResponse {

@@ -328,21 +328,18 @@ impl Run<'_> {
     }
 }
 
-/// The answer of the whole batch is held in memory: what does not fit is asked for alone. False if this does not.
+/// The answer of the whole batch is held in memory: once the items before have used the budget, what is left is asked for
+/// alone. False if this one is. One item may go past the budget: an item is never too large by itself.
 fn spend(budget: &Cell<usize>, found: &Found) -> bool {
-    let bytes = |value: &Value| value.value.len() / 3 * 4 + 64;
+    let bytes = |value: &Value| value.value.len();
     let needed = match found {
         Found::Nothing => 0,
         Found::One(value) => bytes(value),
         Found::Siblings { siblings, .. } => siblings.iter().map(|sibling| bytes(&sibling.value)).sum(),
     };
-    match budget.get().checked_sub(needed) {
-        Some(left) => {
-            budget.set(left);
-            true
-        }
-        None => false,
-    }
+    let left = budget.get();
+    budget.set(left.saturating_sub(needed));
+    left > 0 || needed == 0
 }
 
 #[cfg(test)]
@@ -399,8 +396,11 @@ mod tests {
             Found::One(Value { value: Bytes::from(vec![0; bytes]), content_type: None, written, expires: None })
         };
         let budget = Cell::new(10_000);
-        assert!(spend(&budget, &value(6_000)) && !spend(&budget, &value(6_000)));
-        assert!(spend(&budget, &value(1_000)) && spend(&budget, &Found::Nothing));
+        assert!(spend(&budget, &value(6_000)), "the first fits");
+        assert!(spend(&budget, &value(6_000)), "the one that uses the rest");
+        assert!(!spend(&budget, &value(1)), "used by those before");
+        assert!(spend(&budget, &Found::Nothing));
+        assert!(spend(&Cell::new(10), &value(6_000)), "none before it");
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub fn target(keyspace: &str, table: &str, key: PartitionKey) -> Target {
     Target { keyspace: keyspace.to_string(), table: table.to_string(), key }
 }
 
-pub async fn get(front: &Front, key: Keyed, head: &Head<'_>, is_head: bool) -> Result<HttpResponse, Problem> {
+pub async fn get(front: &Front, key: Keyed, head: &Head<'_>) -> Result<HttpResponse, Problem> {
     front.open()?;
     if head.if_match {
         return Err(Refusal::NotThereYet { what: "If-Match on a read" }.into());
@@ -49,17 +49,13 @@ pub async fn get(front: &Front, key: Keyed, head: &Head<'_>, is_head: bool) -> R
         reply,
     });
     let answer = front.await_answer(deadline, pending).await?;
-    let shown = Shown {
-        context: answer.context.as_deref(),
-        etag: answer.etag.as_deref(),
-        part: Some(Part::of_read(&answer)),
-        is_head,
-    };
+    let shown =
+        Shown { context: answer.context.as_deref(), etag: answer.etag.as_deref(), part: Some(Part::of_read(&answer)) };
     let is_known = head.if_none_match.zip(shown.etag).is_some_and(|(known, etag)| answer::matches(known, etag));
     match &answer.found {
         Found::Nothing => {
             let part = Part::of_read(&answer).headers().collect();
-            Err(Problem { part, ..translate::no_such_key(answer.context.clone().filter(|_| !is_head)) })
+            Err(Problem { part, ..translate::no_such_key(answer.context.clone()) })
         }
         _ if is_known => Ok(shown.not_modified()),
         Found::One(value) => Ok(shown.one(value.clone())),

@@ -1,6 +1,14 @@
 //! What every request meets first: the head is read, the route is found, the answer or the problem goes out.
 
-use crate::{admin, batch, body, data, head::Head, problem::Problem, refusal::Refusal, route::Route};
+use crate::{
+    admin, batch, body, data,
+    head::Head,
+    outgoing::{Answers, Full},
+    problem::{Applied, KULA_CONTEXT, Problem},
+    refusal::Refusal,
+    route::Route,
+    translate,
+};
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{ConnectionType, Method},
@@ -24,6 +32,7 @@ pub struct Front {
     pub coordinators: Coordinators,
     pub operator: Operator,
     pub log: slog::Logger,
+    answers: Answers,
     traces: Traces,
 }
 
@@ -36,7 +45,8 @@ struct Traces {
 impl Front {
     pub fn new(coordinators: Coordinators, operator: Operator, log: slog::Logger) -> Self {
         let started = operator.clock().wall().micros().cast_unsigned();
-        Front { coordinators, operator, log, traces: Traces { started, next: AtomicU64::new(1) } }
+        let traces = Traces { started, next: AtomicU64::new(1) };
+        Front { coordinators, operator, log, answers: Answers::new(), traces }
     }
 
     pub fn clock(&self) -> &Arc<dyn Clock> {
@@ -68,7 +78,7 @@ impl Front {
             Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(error))) => Err(error.into()),
             Ok(Err(lost @ Lost)) => Err(lost.into()),
-            Err(_) => Err(crate::translate::silent()),
+            Err(_) => Err(translate::silent()),
         }
     }
 }
@@ -91,12 +101,23 @@ pub async fn serve(request: HttpRequest, mut payload: Payload, front: Data<Front
         Ok(head) => respond(&request, head, &mut payload, &front).await,
         Err(refusal) => Err(refusal.clone().into()),
     };
+    // Only a batch has a large answer to a write: some of its items may be done.
+    let applied = if request.method().is_safe() { Applied::No } else { Applied::Unknown };
+    let answer = match answer.map(|answer| front.answers.within(answer)) {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(Full)) => Err(translate::answers_full(applied)),
+        Err(problem) => Err(problem),
+    };
     let is_broken = answer.as_ref().is_err_and(|problem| problem.close);
     let mut response = answer.unwrap_or_else(|problem| {
         let trace = front.trace(trace);
         report(&front.log, &problem, &trace);
         problem.response(&trace)
     });
+    if request.method() == Method::HEAD {
+        // The client has not seen what the context covers.
+        response.headers_mut().remove(KULA_CONTEXT);
+    }
     let announced = head.as_ref().ok().and_then(|head| head.content_length);
     if is_broken || !body::settle(&mut payload, announced).await {
         response.head_mut().set_connection_type(ConnectionType::Close);
@@ -118,8 +139,7 @@ async fn respond(
             match *request.method() {
                 Method::PUT => data::put(front, key, head, payload).await,
                 Method::DELETE => data::delete(front, key, head).await,
-                Method::HEAD => data::get(front, key, head, true).await,
-                _ => data::get(front, key, head, false).await,
+                _ => data::get(front, key, head).await,
             }
         }
         Route::Batch { keyspace, table } => batch::run(front, &keyspace, &table, head, payload).await,

@@ -13,6 +13,7 @@ mod error;
 mod front;
 mod head;
 pub mod limits;
+mod outgoing;
 mod problem;
 mod refusal;
 mod route;

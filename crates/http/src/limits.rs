@@ -9,8 +9,15 @@ pub const HEAD_BYTES_MAX: usize = 32 << 10;
 pub const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
 /// An idle connection is kept this long, a little more than the usual 60 s of proxies, so that they close first.
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(75);
-/// Connections at once, all workers together: each costs a few KiB even when idle.
+/// Connections at once, all workers together: each costs a few KiB even when idle. Fewer where descriptors are few.
 pub const CONNECTIONS_MAX: usize = 1_024;
+/// A peer that takes nothing of an answer for this long is cut: what it holds is memory that others wait for.
+pub const ANSWER_GAP_MAX: Duration = Duration::from_secs(10);
+/// What the library beneath copies of an answer at a time. An answer within one piece needs no permit: all connections
+/// together hold 64 MiB of those.
+pub const ANSWER_PIECE_BYTES: usize = 64 << 10;
+/// Larger answers on their way to clients, all together: 32 of the largest values, two of the largest batches.
+pub const ANSWERS_BYTES_MAX: u32 = 256 << 20;
 /// Workers at most: past this, cores are better left to shards.
 pub const WORKERS_MAX: usize = 64;
 /// Silence inside a body.
@@ -30,7 +37,7 @@ pub const BATCH_ITEMS_MAX: usize = 1_000;
 pub const BATCH_BYTES_MAX: usize = 16 << 20;
 /// Items of one batch under way at once, so that one client's batch leaves room in the mailboxes for others.
 pub const BATCH_IN_FLIGHT_MAX: usize = 64;
-/// Bytes of values and problems that one batch may answer with; past it items answer 413 and can be asked for alone.
+/// Bytes of values that one batch gathers; once there are as many, items answer 413 and can be asked for alone.
 pub const BATCH_ANSWER_BYTES_MAX: usize = 64 << 20;
 /// How long past a request's deadline the front door waits for the answer that says what happened.
 pub const DEADLINE_GRACE: Duration = Duration::from_millis(100);
@@ -43,3 +50,4 @@ pub const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 
 const _: () = assert!(kula_types::limits::HTTP_KEY_BYTES_MAX * 3 < HEAD_BYTES_MAX);
 const _: () = assert!(kula_types::limits::VALUE_BYTES_MAX < BATCH_BYTES_MAX);
+const _: () = assert!(BATCH_ANSWER_BYTES_MAX / 3 * 4 < ANSWERS_BYTES_MAX as usize);

@@ -8,7 +8,7 @@ use actix_web::{
 };
 use kula_coordinator::Coordinators;
 use kula_operator::Operator;
-use std::{io, net::SocketAddr, time::Duration};
+use std::{any::Any, io, net::SocketAddr, time::Duration};
 
 /// Where and how wide the door is.
 #[derive(Clone, Debug)]
@@ -17,6 +17,10 @@ pub struct HttpConfig {
     pub address: SocketAddr,
     /// Threads that serve connections, 1 to `limits::WORKERS_MAX`.
     pub workers: usize,
+    /// Connections at once, at most `limits::CONNECTIONS_MAX`: sockets must leave descriptors for the disk.
+    pub connections: usize,
+    /// A peer that takes nothing of its answer for this long is cut; `limits::ANSWER_GAP_MAX` in production.
+    pub answer_gap: Duration,
 }
 
 /// A running server.
@@ -38,9 +42,12 @@ pub fn serve(
     let workers = config.workers.clamp(1, limits::WORKERS_MAX);
     let front = web::Data::new(Front::new(coordinators, operator, log.clone()));
     let app = move || App::new().app_data(front.clone()).default_service(web::to(crate::front::serve));
+    let connections = config.connections.clamp(workers, limits::CONNECTIONS_MAX);
+    let answer_gap = config.answer_gap;
     let bound = actix_web::HttpServer::new(app)
         .workers(workers)
-        .max_connections(limits::CONNECTIONS_MAX.div_ceil(workers))
+        .max_connections(connections / workers)
+        .on_connect(move |connection, _| cut_when_stalled(connection, answer_gap))
         .keep_alive(limits::IDLE_TIME_MAX)
         .client_request_timeout(limits::HEAD_TIME_MAX)
         .client_disconnect_timeout(Duration::from_secs(1))
@@ -54,6 +61,15 @@ pub fn serve(
     let handle = server.handle();
     slog::info!(log, "http listens on {address}"; "event" => "http_listening", "address" => address.to_string());
     Ok(HttpServer { address, handle, ended: actix_web::rt::spawn(server) })
+}
+
+/// Linux counts unacknowledged bytes and a window that stays shut alike (tcp(7), TCP_USER_TIMEOUT).
+fn cut_when_stalled(connection: &dyn Any, after: Duration) {
+    if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() {
+        let millis = u32::try_from(after.as_millis()).unwrap_or(u32::MAX);
+        // It fails only for a socket that is gone already.
+        rustix::net::sockopt::set_tcp_user_timeout(stream, millis).ok();
+    }
 }
 
 fn refused(address: SocketAddr, source: io::Error) -> HttpError {

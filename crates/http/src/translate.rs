@@ -236,6 +236,11 @@ pub fn no_such_key(context: Option<String>) -> Problem {
     Problem { context, ..Problem::new(&codes::NO_SUCH_KEY, "nothing is stored under this key", hint) }
 }
 
+/// The answer is there, and answers that clients have not read yet leave no room for it.
+pub fn answers_full(applied: Applied) -> Problem {
+    overloaded(crate::outgoing::PATH, 0, 0, applied)
+}
+
 fn overloaded(path: &str, depth: usize, cap: usize, applied: Applied) -> Problem {
     let detail = match cap {
         0 => format!("{path} has as much in hand as it accepts"),

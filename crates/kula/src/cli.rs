@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 ///
 /// `kula node` starts a node on loopback with its data in ./kula-data; the other commands talk to it.
 #[derive(Parser, Debug)]
-#[command(name = "kula", version, about, long_about, propagate_version = true, disable_help_subcommand = true)]
+#[command(name = "kula", version, propagate_version = true, disable_help_subcommand = true)]
 #[command(after_help = "Exit codes: 0 ok, 1 error or not found, 2 usage, 3 degraded, 4 unavailable.\n\
     First steps:\n  kula node &\n  kula put cart:42 '{\"milk\":1}'\n  kula get cart:42\n  kula status")]
 pub struct Arguments {

@@ -35,6 +35,8 @@ impl Failure {
     pub fn verdict(&self) -> Verdict {
         match self {
             Failure::Problem(problem) => match problem["status"].as_u64() {
+                // Known and not there yet: the words are at fault, not the node.
+                Some(501) => Verdict::Usage,
                 Some(429 | 503 | 504 | 507) => Verdict::Unavailable,
                 _ => Verdict::Error,
             },
@@ -69,6 +71,14 @@ pub struct Client {
     timeout: Duration,
 }
 
+/// Whether a URL has a host, and no port that is none.
+fn names_a_node(at: &str) -> bool {
+    let uri = at.parse::<http::Uri>().ok();
+    let Some(authority) = uri.as_ref().and_then(http::Uri::authority) else { return false };
+    let has_port = authority.as_str().rsplit(']').next().is_some_and(|end| end.contains(':'));
+    !authority.host().is_empty() && (!has_port || authority.port_u16().is_some_and(|port| port > 0))
+}
+
 /// Answers larger than this are not Kula's: a value, or 64 siblings of one, in base64.
 const ANSWER_BYTES_MAX: u64 = 768 << 20;
 
@@ -77,6 +87,9 @@ impl Client {
         let at = global.at.trim_end_matches('/').to_string();
         if !at.starts_with("http://") {
             return Err(Failure::Usage(format!("--at takes a URL like http://127.0.0.1:7080, not {at:?}")));
+        }
+        if !names_a_node(&at) {
+            return Err(Failure::Usage(format!("--at has a host and a port from 1 to 65535, {at:?} has not")));
         }
         if global.timeout > Duration::from_secs(60) || global.timeout.is_zero() {
             return Err(Failure::Usage("--timeout is more than 0 and at most 60s".into()));
@@ -128,5 +141,26 @@ impl Client {
             other => other.to_string(),
         };
         Failure::Unreachable { at: self.at.clone(), why }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_later_version_brings_is_a_fault_of_the_words() {
+        let verdict = |status: u16| Failure::Problem(serde_json::json!({ "status": status })).verdict();
+        assert_eq!([501, 503, 404].map(verdict), [Verdict::Usage, Verdict::Unavailable, Verdict::Error]);
+    }
+
+    #[test]
+    fn a_url_names_a_host_and_a_port_that_exists() {
+        for yes in ["http://h", "http://h:1", "http://127.0.0.1:65535", "http://[::1]:7080", "http://[::1]"] {
+            assert!(names_a_node(yes), "{yes}");
+        }
+        for no in ["http://h:99999", "http://h:0", "http://h:", "http://h:x", "http://", "http:// h"] {
+            assert!(!names_a_node(no), "{no}");
+        }
     }
 }

@@ -106,7 +106,7 @@ mod tests {
     fn sizes_and_spans_read_as_people_write_them() {
         assert_eq!(
             [0, 1023, 1024, 190_840_832, u64::MAX].map(bytes),
-            ["0 B", "1023 B", "1.0 KiB", "182 MiB", "16384 PiB"]
+            ["0 B", "1023 B", "1.0 KiB", "182 MiB", "16383 PiB"]
         );
         assert_eq!([7, 1_100, 61_000_000].map(micros), ["7 µs", "1.1 ms", "61.0 s"]);
     }

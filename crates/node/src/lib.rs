@@ -4,6 +4,7 @@
 //! refuse, with its code and the next step.
 
 pub mod config;
+mod descriptors;
 mod logging;
 mod start;
 mod wiring;
@@ -31,11 +32,15 @@ pub fn run(layers: &Layers, options: &StartOptions) -> Result<(), StartError> {
 
 async fn until_stopped(loaded: &Loaded, options: &StartOptions, log: &slog::Logger) -> Result<(), StartError> {
     let mut signals = [stop_signal(SignalKind::terminate())?, stop_signal(SignalKind::interrupt())?];
+    // Before the first file is opened.
+    let connections = descriptors::raise(&actor_log(log, "node"));
     let assembled = assemble(loaded, options, log)?;
     let config = &loaded.config;
     let http = HttpConfig {
         address: SocketAddr::new(config.listen.address, config.listen.http),
         workers: config.listen.http_workers,
+        connections,
+        answer_gap: kula_http::limits::ANSWER_GAP_MAX,
     };
     let server = serve(&http, assembled.coordinators.clone(), assembled.operator.clone(), actor_log(log, "http"))?;
     let address = server.address;

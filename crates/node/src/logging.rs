@@ -37,11 +37,30 @@ pub fn start(format: LogFormat, level: LogLevel, node: &str) -> Logging {
         }
     };
     let log = Logger::root(drain.fuse(), o!("node" => node.to_string()));
-    // Dependencies speak `log`; below warnings they say nothing that a user of Kula acts on.
-    let dependencies = Logger::root(log.clone().filter_level(Level::Warning).fuse(), o!("actor" => "dependency"));
+    let dependencies = Logger::root(Dependencies(log.clone()).fuse(), o!("actor" => "dependency"));
     let scope = slog_scope::set_global_logger(dependencies);
     let bridged = slog_stdlog::init_with_level(log_level(level)).is_ok();
     Logging { log, _async: guard, _global: bridged.then_some(scope) }
+}
+
+/// Dependencies speak `log`; below warnings they say nothing that a user of Kula acts on. What the HTTP library says of a
+/// connection any client can provoke, as often as it likes: that comes in as debug.
+struct Dependencies<D>(D);
+
+impl<D: Drain<Ok = ()>> Drain for Dependencies<D> {
+    type Ok = ();
+    type Err = D::Err;
+
+    fn log(&self, record: &Record, values: &OwnedKVList) -> Result<(), D::Err> {
+        if !record.level().is_at_least(Level::Warning) {
+            return Ok(());
+        }
+        if ![record.tag(), record.module()].iter().any(|from| from.starts_with("actix_http")) {
+            return self.0.log(record, values);
+        }
+        let lowered = slog::RecordStatic { location: record.location(), tag: record.tag(), level: Level::Debug };
+        self.0.log(&Record::new(&lowered, record.msg(), record.kv()), values)
+    }
 }
 
 fn log_level(level: Level) -> log::Level {
@@ -193,6 +212,24 @@ mod tests {
             serde_json::json!(["WARN", "n1", "storage/shard/0", "flushed", 7, "a \"word\""])
         );
         assert!(value["ts"].as_str().is_some_and(|ts| ts.ends_with('Z') && ts.len() == 27), "{value}");
+    }
+
+    #[test]
+    fn no_client_can_fill_the_log_through_a_dependency() {
+        let said = |level, from: &'static str| {
+            let written = Written::default();
+            let drain = json(written.clone()).filter_level(level).map(slog::Fuse);
+            let drain = Dependencies(drain);
+            let location = slog::RecordLocation { file: "", line: 1, column: 1, function: "", module: from };
+            let record = slog::RecordStatic { location: &location, tag: from, level: Level::Error };
+            let values: OwnedKVList = o!().into();
+            drain.log(&Record::new(&record, &format_args!("stream error"), slog::b!()), &values).unwrap();
+            let text = written.text();
+            serde_json::from_str::<serde_json::Value>(&text).map(|line| line["level"].clone()).ok()
+        };
+        assert_eq!(said(Level::Info, "actix_http::h1::dispatcher"), None);
+        assert_eq!(said(Level::Debug, "actix_http::h1::dispatcher"), Some("DEBUG".into()));
+        assert_eq!(said(Level::Info, "actix_server::accept"), Some("ERROR".into()));
     }
 
     #[test]

@@ -85,6 +85,10 @@ impl StartError {
                 "restore the directory from a copy; or accept the loss of what the damage held: --accept-loss".into()
             }
             StartError::Ended(_) => "read the last lines of the log; a start replays what was acknowledged".into(),
+            _ if self.code() == codes::DIRECTORY_UNUSABLE.code => {
+                "check that the directory exists, is writable, and that enough descriptors are allowed: ulimit -n"
+                    .into()
+            }
             _ => format!("kula explain {}", self.code()),
         }
     }

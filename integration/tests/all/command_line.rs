@@ -57,7 +57,7 @@ fn views_and_administration_work() {
     let tables = text(&node.kula(&["table", "list"]).stdout);
     assert!(tables.contains("kv.default") && tables.contains("shop.carts"), "{tables}");
     let sloppy = node.kula(&["keyspace", "create", "loose", "--mode", "sloppy"]);
-    assert_eq!(code(&sloppy), Some(1));
+    assert_eq!(code(&sloppy), Some(2));
     assert!(text(&sloppy.stderr).contains("K05"), "{}", text(&sloppy.stderr));
     assert_eq!(code(&node.kula(&["put", "k", "v", "-t", "shop.carts"])), Some(0));
 }

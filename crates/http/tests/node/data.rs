@@ -57,6 +57,8 @@ fn blind_writes_are_siblings_until_one_with_their_context() {
     }
     let both = client.ask("GET", path, &[], b"");
     assert_eq!((both.status, both.header("Content-Type")), (300, Some("application/vnd.kula.siblings+json")));
+    let head = client.ask("HEAD", path, &[], b"");
+    assert_eq!((head.header("Content-Length"), head.header("Kula-Context")), (both.header("Content-Length"), None));
     let json = both.json();
     let values: Vec<_> = json["siblings"].as_array().unwrap().iter().map(|sibling| sibling["value"].clone()).collect();
     assert_eq!(values, [json!(base64(b"milk")), json!(base64(b"eggs"))]);
@@ -239,6 +241,8 @@ fn a_batch_answers_each_item_as_it_would_alone() {
     };
     assert_eq!(statuses(&items), [204, 204, 400, 204]);
     assert_eq!((&items[0]["replicas"], &items[2]["problem"]["code"]), (&json!("1/1"), &json!("K0112")));
+    let trace = items[2]["problem"]["trace"].as_str();
+    assert!(trace.is_some_and(|trace| trace.len() == 32), "{items}");
     let got = batch(json!([
         { "op": "get", "key": "a" },
         { "op": "get", "key": "AAEC_w", "key_encoding": "base64url" },

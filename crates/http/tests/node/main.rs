@@ -11,4 +11,6 @@ mod health;
 #[cfg(test)]
 mod operators;
 #[cfg(test)]
+mod readers;
+#[cfg(test)]
 mod stack;

@@ -14,6 +14,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, mpsc},
     thread::JoinHandle,
+    time::Duration,
 };
 use tokio::sync::oneshot;
 
@@ -169,6 +170,6 @@ fn wire(
         readiness,
         config: serde_json::json!({ "cluster": { "value": "test", "origin": "default" } }),
     });
-    let config = HttpConfig { address, workers: 1 };
+    let config = HttpConfig { address, workers: 1, connections: 1_024, answer_gap: Duration::from_secs(3) };
     (tree, kula_http::serve(&config, coordinators, operator, log))
 }

@@ -40,7 +40,10 @@ pub fn get(get: &Get, global: &Global) -> Result<Verdict, Failure> {
             Ok(Verdict::Error)
         }
         404 if is_absent(&answer) => {
-            eprintln!("not found: {}", get.keyed.key);
+            match global.output {
+                Output::Json => eprintln!("{}", answer.json(&client.at)?),
+                Output::Human => eprintln!("not found: {}", get.keyed.key),
+            }
             explained(&answer, &get.keyed);
             Ok(Verdict::Error)
         }

@@ -64,7 +64,7 @@ pub const KEYS: &[Key] = &[
     number(
         "storage.sync.ms",
         "",
-        "Milliseconds between syncs in periodic mode; writers wait once a sync is 1.5 of them late.",
+        "Milliseconds between syncs in periodic mode, 10 unless told otherwise; writers wait once a sync is 1.5 of them late.",
     ),
     text("storage.compression", "lz4", "How blocks are compressed: lz4 or none."),
     number("actors.coordinator.instances", "", "Coordinators, one thread each; as many as cores."),

@@ -39,6 +39,7 @@ pub struct Loaded {
 pub fn load(layers: &Layers) -> Result<Loaded, ConfigError> {
     let mut origins = BTreeMap::new();
     let mut table = toml::Table::new();
+    let mut said = Vec::new();
     if let Some((name, text)) = &layers.file {
         table = from_file(name, text)?;
         for key in keys::KEYS.iter().filter(|key| get(&table, key.name).is_some()) {
@@ -48,21 +49,61 @@ pub fn load(layers: &Layers) -> Result<Loaded, ConfigError> {
     for (variable, value) in &layers.environment {
         if let Some(key) = key_of_variable(variable)? {
             set(&mut table, key, value, variable)?;
+            said.push(Said { key: key.name, at: variable, text: value });
             origins.insert(key.name.to_string(), Origin::Environment);
         }
     }
     for (name, value) in &layers.flags {
         let key = known(name)?;
         set(&mut table, key, value, name)?;
+        said.push(Said { key: key.name, at: name, text: value });
         origins.insert(key.name.to_string(), Origin::Flag);
     }
-    let config: Config = table.try_into().map_err(|error: toml::de::Error| ConfigError::Value {
-        at: layers.file.as_ref().map_or("the environment or a flag".to_string(), |(name, _)| name.clone()),
-        shown: String::new(),
-        why: error.message().to_string(),
-    })?;
+    let config: Config = table.try_into().map_err(|error| blame(&said, &error))?;
     config.check()?;
     Ok(Loaded { config, origins })
+}
+
+/// One value of the environment or of a flag.
+struct Said<'a> {
+    key: &'static str,
+    /// The variable or the flag.
+    at: &'a str,
+    text: &'a str,
+}
+
+/// The complaint with the word that it is about. The file was read alone before, so one of these is at fault.
+fn blame(said: &[Said], error: &toml::de::Error) -> ConfigError {
+    // serde tells the path of what it did not like in its last line only: "in `listen.http`".
+    let full = error.to_string();
+    let path = full.lines().rev().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`')).unwrap_or("");
+    let is_below =
+        |said: &&Said| said.key.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let suspects = || said.iter().rev().filter(is_below);
+    let culprit = suspects().find(|said| error.message().contains(said.text)).or_else(|| suspects().next());
+    let why = plain(error.message());
+    match culprit {
+        Some(Said { at, text, .. }) => {
+            ConfigError::Value { at: at.to_string(), shown: String::new(), why: format!("{text:?} is refused: {why}") }
+        }
+        None => ConfigError::Value { at: "the environment or a flag".into(), shown: String::new(), why },
+    }
+}
+
+/// serde's words without those of Rust.
+fn plain(message: &str) -> String {
+    let line = message.lines().next().unwrap_or("").replace("unknown variant", "unknown value");
+    let Some((found, wanted)) = line.split_once("expected ") else { return line };
+    let wanted = match wanted {
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number, 0 or more",
+        "f32" | "f64" => "a number",
+        enumeration if enumeration.starts_with("internally tagged enum ") => "a section such as { mode = \"group\" }",
+        section if section.starts_with("struct ") => "a section",
+        other => other,
+    };
+    format!("{found}expected {wanted}")
 }
 
 /// Known keys and their effective values, as the operator sees them.
@@ -101,8 +142,7 @@ fn at_line(name: &str, text: &str, error: &toml::de::Error) -> ConfigError {
     let caret = format!("{}{}", " ".repeat(column), "^".repeat(width));
     let shown = format!("{gutter} |\n{line_number} | {line}\n{gutter} | {caret}");
     let at = format!("{name}, line {line_number}");
-    let message =
-        error.message().lines().next().unwrap_or("").replace("expected u16", "expected a number from 0 to 65535");
+    let message = plain(error.message());
     match message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) {
         Some(field) => {
             let section = section_at(text, start);

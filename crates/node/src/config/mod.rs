@@ -71,6 +71,7 @@ pub enum LogLevel {
     Trace,
     Debug,
     Info,
+    #[serde(alias = "warn")]
     Warning,
     Error,
     Critical,
@@ -85,7 +86,7 @@ pub enum ConfigError {
     Value { at: String, shown: String, why: String },
     #[error("`{key}` is not there yet: a later version of Kula brings it")]
     NotThereYet { key: String },
-    #[error("`{key}` is {value}, but it must be {must}")]
+    #[error("`{key}` is \"{value}\", but it must be {must}")]
     OutOfRange { key: &'static str, value: String, must: &'static str },
 }
 
@@ -220,6 +221,13 @@ mod tests {
     }
 
     #[test]
+    fn one_word_turns_periodic_sync_or_fewer_logs_on() {
+        let loaded = read("", &[("KULA_STORAGE_SYNC_MODE", "periodic")], &[("log.level", "warn")]).unwrap();
+        assert_eq!(loaded.config.storage.sync, kula_storage::SyncMode::Periodic { ms: 10 });
+        assert_eq!(loaded.config.log.level, LogLevel::Warning);
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_with_line_caret_and_suggestion() {
         let refusals = [
             refused("cluster = \"a\"\n\n[storage]\nmemtabel_heap = 5\n", &[], &[]),
@@ -233,6 +241,15 @@ mod tests {
             refused("", &[], &[("listen.http", "x")]),
             refused("[gossip]\ninterval = 1", &[], &[]),
             refused("[node]\nweight = 0", &[], &[]),
+            refused("", &[], &[("listen.address", "localhost")]),
+            refused("[listen]\nhttp = 1", &[("KULA_LISTEN_HTTP", "99999")], &[]),
+            refused("", &[("KULA_STORAGE_SYNC_MODE", "foo"), ("KULA_NODE_RACK", "a")], &[]),
+            refused("", &[("KULA_STORAGE_MEMTABLE_HEAP", "-1")], &[]),
+            refused("", &[("KULA_STORAGE_MEMTABLE_HEAP", "lots")], &[]),
+            refused("", &[("KULA_LOG_LEVEL", "loud")], &[]),
+            refused("node = 5", &[], &[]),
+            refused("[storage]\nsync = 5", &[], &[]),
+            refused("[storage]\nmemtable_heap = \"a\"", &[], &[]),
         ];
         insta::assert_snapshot!(refusals.join("\n\n"));
     }
