@@ -183,8 +183,10 @@ impl SegmentLog {
             let (segment, file_bytes) = (oldest.segment, oldest.file_bytes);
             let is_reusable = file_bytes == u64::from(self.config.segment_bytes);
             let name = segment_name(&self.dir, segment);
-            let spare =
-                (is_reusable && self.spares.len() < self.config.spares_max).then(|| spare_name(&self.dir, segment));
+            let is_wanted = is_reusable && self.spares.len() < self.config.spares_max;
+            // A spare is named by the number it was made or retired under, and one that was made for this very number
+            // may still wait: two of one name would be one file.
+            let spare = is_wanted.then(|| spare_name(&self.dir, segment)).filter(|spare| !self.spares.contains(spare));
             let retired = match &spare {
                 Some(spare) => self.disk.rename(&name, spare),
                 None => self.disk.unlink(&name),

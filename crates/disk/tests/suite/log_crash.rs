@@ -136,6 +136,24 @@ fn recycled_files_are_read_neither_as_new_records_nor_as_damage() {
 }
 
 #[test]
+fn a_spare_made_for_a_number_and_a_retired_segment_of_that_number_stay_two_files() {
+    for lag in 1..5 {
+        let disk = SimDisk::new(1);
+        let (mut log, _) = open(&disk, SMALL).unwrap();
+        for number in 0..400 {
+            append(&mut log, &[payload(number, 1000)]).unwrap();
+            log.sync().unwrap();
+            log.prepare_spare().unwrap();
+            let until = log.end().segment.saturating_sub(lag);
+            log.retire_before(Position { segment: until, offset: 0 }).unwrap();
+            let spares = disk.list(DIR).unwrap().iter().filter(|name| name.ends_with(".spare")).count() as u64;
+            assert_eq!(log.spare_bytes(), spares * u64::from(SMALL.segment_bytes), "lag {lag}, record {number}");
+        }
+        assert_eq!(disk_numbers(&disk).last(), Some(&399));
+    }
+}
+
+#[test]
 fn segments_are_retired_whole_and_the_newest_keeps_its_number() {
     let disk = SimDisk::new(1);
     let config = LogConfig { spares_max: 1, ..SMALL };

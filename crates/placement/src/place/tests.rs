@@ -301,7 +301,7 @@ proptest! {
 /// The figures of `docs/mechanism/placement.md`:
 /// `cargo test --profile ci -p kula-placement --lib -- --ignored --nocapture measure`
 #[test]
-#[ignore = "measures for a minute; run it when the algorithm changes"]
+#[ignore = "2026-11-21: measures for a minute; run it when the algorithm changes"]
 fn measure() {
     let clock = SystemClock::new();
     let mut out = String::new();

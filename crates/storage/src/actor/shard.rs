@@ -38,6 +38,8 @@ pub struct ShardActor {
     flush_again: bool,
     flush_waiters: Vec<FlushWaiter>,
     flush_retry: Duration,
+    /// What the flush under way met and waits for, such as a full disk.
+    flush_waits: Option<StorageError>,
     /// Set once the node stops: who waits for the last answer to go out.
     draining: Option<Vec<Reply<()>>>,
     metrics: ShardMetrics,
@@ -110,6 +112,7 @@ impl ShardActor {
             flush_again: false,
             flush_waiters: Vec::new(),
             flush_retry: limits::FLUSH_RETRY_MIN,
+            flush_waits: None,
             draining: None,
             metrics,
             logger,
@@ -127,7 +130,9 @@ impl ShardActor {
         }
         let pending_bytes = self.pending_bytes + bytes;
         if pending_bytes > limits::LOG_PENDING_BYTES_MAX || self.shard.is_full(pending_bytes) {
-            return Some(StorageError::Overloaded { path: path.clone() });
+            // Memory that waits for a flush that waits for the disk: the disk is what the writer must know of.
+            let overloaded = || StorageError::Overloaded { path: path.clone() };
+            return Some(self.flush_waits.clone().unwrap_or_else(overloaded));
         }
         if op.sibling_cap {
             let Siblings { count, bytes } = self.shard.siblings(&op.mutation);
@@ -157,6 +162,7 @@ impl ShardActor {
         let until = self.shard.install(flushed);
         drop(self.log_door.tell_forced(ShardFlushed { shard: self.shard.index(), until }));
         self.flush_retry = limits::FLUSH_RETRY_MIN;
+        self.flush_waits = None;
         self.metrics.flushed(report.bytes);
         self.metrics.holds(&self.shard.statistics());
         slog::info!(self.logger, "flushed"; "event" => "flushed", "tables" => report.tables, "bytes" => report.bytes);
@@ -307,10 +313,12 @@ impl Handler<FlushEnded> for ShardActor {
                 let wait = self.flush_retry;
                 self.flush_retry = (wait * 2).min(limits::FLUSH_RETRY_MAX);
                 slog::warn!(self.logger, "no room for a flush"; "event" => "flush_waits", "cause" => %error, "retry_ms" => wait.as_millis());
+                let refused = StorageError::refused(&error, "storage/flush");
                 // Those of the next flush too: it cannot begin before this one ends.
                 for waiter in self.flush_waiters.drain(..) {
-                    waiter.reply.send(Err(StorageError::refused(&error, "storage/flush")));
+                    waiter.reply.send(Err(refused.clone()));
                 }
+                self.flush_waits = Some(refused);
                 ctx.run_later(wait, |actor, ctx| actor.run_flush(job, ctx));
             }
             Err(error @ FlushError::Failed(_)) => ctx.fence(error.to_string()),
