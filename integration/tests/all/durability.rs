@@ -1,6 +1,6 @@
 //! What was acknowledged is there after the node is killed, stopped or started again.
 
-use crate::harness::{Node, Place, binary};
+use crate::harness::{Node, Place, SMALL_STORE, binary};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -44,24 +44,16 @@ fn write_until_killed(node: &Node, span: Duration) -> BTreeMap<String, Vec<Strin
 fn acknowledged_writes_survive_kill_9_again_and_again() {
     let Some(_) = binary() else { return };
     let place = Place::new("kill_9");
-    let small = [
-        "--set",
-        "storage.memtable_heap=2000000",
-        "--set",
-        "storage.commitlog_segment=1048576",
-        "--set",
-        "storage.commitlog_total=8388608",
-    ];
-    let node = Node::start(&place, &small);
+    let node = Node::start(&place, SMALL_STORE);
     node.make_table("t", "lww", "lww");
     node.kill();
     for _ in 0..3 {
-        let mut node = Node::start(&place, &small);
+        let mut node = Node::start(&place, SMALL_STORE);
         let acknowledged = write_until_killed(&node, Duration::from_millis(1_200));
         node.wait();
         drop(node);
         assert!(acknowledged.values().map(Vec::len).sum::<usize>() > 100, "too few writes to mean anything");
-        let node = Node::start(&place, &small);
+        let node = Node::start(&place, SMALL_STORE);
         for (key, values) in &acknowledged {
             let answer = node.get(&format!("/kv/t/lww/{key}"));
             assert_eq!(answer.status, 200, "{key}");

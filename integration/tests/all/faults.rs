@@ -1,6 +1,6 @@
 //! The disk fails below a running node: a failed sync, a full disk.
 
-use crate::harness::{Node, Place, binary, skip};
+use crate::harness::{Node, Place, SMALL_STORE, binary, skip};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{
     fs,
@@ -67,15 +67,7 @@ fn a_full_disk_refuses_before_the_ack_and_recovers_by_itself() {
     let Some(_) = binary() else { return };
     let place = Place::new("full_disk");
     let Some(_disk) = SmallDisk::mount(&place, "24m") else { return skip("cannot mount a tmpfs") };
-    let small = [
-        "--set",
-        "storage.memtable_heap=2000000",
-        "--set",
-        "storage.commitlog_segment=1048576",
-        "--set",
-        "storage.commitlog_total=8388608",
-    ];
-    let node = Node::start(&place, &small);
+    let node = Node::start(&place, SMALL_STORE);
     node.make_table("t", "lww", "lww");
     let filler = place.data().join("filler");
     // Bytes that do not compress.
@@ -108,7 +100,7 @@ fn a_full_disk_refuses_before_the_ack_and_recovers_by_itself() {
         std::thread::sleep(Duration::from_millis(100));
     }
     node.kill();
-    let node = Node::start(&place, &small);
+    let node = Node::start(&place, SMALL_STORE);
     for key in &acknowledged {
         assert_eq!(node.get(key).body, value, "{key}");
     }

@@ -15,6 +15,16 @@ use ureq::http;
 /// The longest a node may take to be ready; far more than it needs.
 const READY_MAX: Duration = Duration::from_secs(20);
 
+/// A node whose memtables and log fill within seconds of a test's load.
+pub const SMALL_STORE: &[&str] = &[
+    "--set",
+    "storage.memtable_heap=2000000",
+    "--set",
+    "storage.commitlog_segment=1048576",
+    "--set",
+    "storage.commitlog_total=8388608",
+];
+
 /// The built binary, or `None` where it is missing and the test may be skipped.
 pub fn binary() -> Option<&'static Path> {
     static BINARY: OnceLock<Option<PathBuf>> = OnceLock::new();
