@@ -4,7 +4,7 @@
 //! range, is T(i, d) = −2^63 + (i + 1)·2^64/Q − 1 − d. So tokens are unique across data centres, as CQL drivers demand,
 //! and doubling Q splits every partition in two without moving a key between owners.
 
-use crate::limits::PARTITIONS_MAX;
+use crate::limits::{PARTITIONS_DEFAULT, PARTITIONS_MAX};
 use kula_types::Token;
 
 /// How many partitions a data centre has: a power of two.
@@ -35,6 +35,8 @@ impl TokenRange {
 }
 
 impl Partitions {
+    pub(crate) const DEFAULT: Partitions = Partitions { log2: PARTITIONS_DEFAULT.ilog2() };
+
     pub fn new(count: u32) -> Result<Self, PartitionsError> {
         match count.is_power_of_two() && count <= PARTITIONS_MAX {
             true => Ok(Partitions { log2: count.ilog2() }),

@@ -144,6 +144,44 @@ impl Ring {
         Ok(Ring { facts, partitions, circles })
     }
 
+    /// Ring 0: the bottom of ring versions, which a node has that waits for a ring. No members, no keyspace, no key that
+    /// seals contexts; nobody owns anything. It is never stored nor sent.
+    pub fn none(name: String, partitioner: Partitioner) -> Ring {
+        let facts = RingFacts {
+            version: 0,
+            cluster: ClusterId(Default::default()),
+            name,
+            partitioner,
+            partitions: limits::PARTITIONS_DEFAULT,
+            rf_balanced: limits::RF_BALANCED_DEFAULT,
+            nodes: Vec::new(),
+            datacentres: Vec::new(),
+            keyspaces: BTreeMap::new(),
+            context_keys: Vec::new(),
+        };
+        Ring { facts, partitions: Partitions::DEFAULT, circles: Vec::new() }
+    }
+
+    /// Whether this is ring 0.
+    pub fn is_none(&self) -> bool {
+        self.version == 0
+    }
+
+    /// Ring 1 of a cluster: these nodes own everything.
+    pub fn first(
+        cluster: ClusterId,
+        name: String,
+        partitioner: Partitioner,
+        partitions: u32,
+        nodes: Vec<RingNode>,
+        key: RingContextKey,
+    ) -> Result<Ring, RingValueError> {
+        let mut none = Ring::none(name, partitioner);
+        none.facts = RingFacts { cluster, partitions, context_keys: vec![key], ..none.facts };
+        none.partitions = Partitions::new(partitions)?;
+        none.with_nodes(nodes)
+    }
+
     /// Ring 1 of a cluster of one: `me` owns everything.
     pub fn alone(
         cluster: ClusterId,
@@ -153,19 +191,7 @@ impl Ring {
         me: RingNode,
         key: RingContextKey,
     ) -> Result<Ring, RingValueError> {
-        let owners = if me.weight == 0 { 0 } else { Partitions::new(partitions)?.count() as usize };
-        Ring::new(RingFacts {
-            version: 1,
-            cluster,
-            name,
-            partitioner,
-            partitions,
-            rf_balanced: limits::RF_BALANCED_DEFAULT,
-            datacentres: vec![Datacentre { name: me.dc.clone(), owners: vec![0; owners] }],
-            nodes: vec![me],
-            keyspaces: BTreeMap::new(),
-            context_keys: vec![key],
-        })
+        Ring::first(cluster, name, partitioner, partitions, vec![me], key)
     }
 
     /// The next version, with these members in place of the present ones. A data centre whose nodes, racks and weights are
@@ -266,11 +292,12 @@ impl Ring {
         f64::from(owned) / f64::from(self.partitions.count())
     }
 
-    /// The key that seals new contexts.
+    /// The key that seals new contexts. Ring 0 has none, and no data whose context could be sealed: its answer opens
+    /// nothing.
     pub fn context_key(&self) -> &RingContextKey {
-        let newest = self.context_keys.iter().rev().find(|key| key.retired.is_none());
+        static NO_KEY: RingContextKey = RingContextKey { id: 0, secret: Secret::new([0; 32]), retired: None };
         // `new` refuses facts without a key in force.
-        newest.unwrap_or(&self.context_keys[0])
+        self.context_keys.iter().rev().find(|key| key.retired.is_none()).unwrap_or(&NO_KEY)
     }
 
     fn id_of(&self, node: u16) -> NodeId {

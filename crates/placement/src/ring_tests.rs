@@ -219,3 +219,34 @@ fn facts_that_make_no_ring_are_refused_each_for_its_reason() {
         assert_eq!(variant, reason, "{refused}");
     }
 }
+
+#[test]
+fn ring_0_answers_everything_with_nothing_and_has_no_stored_form() {
+    let none = Ring::none("test".into(), Partitioner::Murmur3);
+    let (token, settings) = (none.token(&PartitionKey::copy_from(b"k")), with_rf(3));
+    assert_eq!(none.preference_list(&settings, token), crate::PreferenceList { owners: vec![], fallbacks: vec![] });
+    assert_eq!((none.rf_effective(&settings), none.load(id(1)), none.node(id(1))), (0, 0.0, None));
+    assert_eq!((none.version, none.settings(&"kv".parse().unwrap()), none.context_keys.len()), (0, None, 0));
+    assert!(none.is_none() && none.partition(token) < none.partitions && none.context_key().id == 0);
+    assert!(none.range_in(0, none.partition(token)).contains(token));
+    assert_eq!(Ring::try_from(RingForm::from(&none)).unwrap_err().to_string(), "ring versions begin with 1");
+}
+
+#[test]
+fn the_first_ring_of_several_is_number_1_and_everybody_owns_a_share() {
+    let key = RingContextKey { id: 1, secret: Secret::new([1; 32]), retired: None };
+    let nodes = vec![node(3, "dc1", "c"), node(1, "dc1", "a"), node(2, "dc1", "b")];
+    let cluster = ClusterId(uuid::Uuid::from_u128(0xc));
+    let ring = Ring::first(cluster, "test".into(), Partitioner::Murmur3, 256, nodes, key).unwrap();
+    assert_eq!((ring.version, ring.nodes.len(), ring.rf_effective(&with_rf(3))), (1, 3, 3));
+    assert!((1..=3).all(|n| (ring.load(id(n)) - 1.0 / 3.0).abs() < 0.01), "{:?}", [1, 2, 3].map(|n| ring.load(id(n))));
+    let again = Ring::first(
+        cluster,
+        "test".into(),
+        Partitioner::Murmur3,
+        256,
+        ring.nodes.clone(),
+        ring.context_keys[0].clone(),
+    );
+    assert_eq!(again.unwrap(), ring);
+}

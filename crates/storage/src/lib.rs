@@ -18,7 +18,7 @@ pub use config::{Compression, ConfigError, StorageConfig, SyncMode};
 pub use error::StorageError;
 pub use identity::{Identity, IdentityFile};
 pub use messages::{
-    Apply, ApplyOp, BindCluster, Drain, ExtendLease, Flush, FlushReport, GetIdentity, Read, ReadOp, ShardStatistics,
-    Statistics,
+    Apply, ApplyOp, BindCluster, Drain, ExtendLease, Flush, FlushReport, GetIdentity, RangePage, Read, ReadOp,
+    ReadRange, ShardStatistics, Statistics,
 };
 pub use open::{OpenedStorage, open};

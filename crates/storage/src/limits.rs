@@ -36,6 +36,11 @@ pub const FEW_ROWS_MAX: usize = 32;
 /// encoding: what a memtable holds is then at most this many times what it counts.
 pub const PINNED_RATIO_MAX: usize = 2;
 
+/// Partitions that one `ReadRange` looks at, and the bytes it gathers: a shard's thread is back within a few
+/// milliseconds, however many deletes lie in a row.
+pub const RANGE_PARTITIONS_MAX: usize = 1_024;
+pub const RANGE_BYTES_MAX: usize = 1 << 20;
+
 /// First and longest wait before a flush that met a full disk is tried again.
 pub const FLUSH_RETRY_MIN: Duration = Duration::from_millis(250);
 pub const FLUSH_RETRY_MAX: Duration = Duration::from_secs(10);

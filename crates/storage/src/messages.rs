@@ -37,6 +37,31 @@ pub struct ReadOp {
     pub reply: Reply<Result<Partition, StorageError>>,
 }
 
+/// One page of a table's partitions in this shard, in (token, key) order, whole and joined. A deleted partition is in it
+/// too: what it knows of its delete is what other replicas may lack.
+#[derive(Debug)]
+pub struct ReadRange {
+    pub table: TableId,
+    /// Begins right behind this place. No key is empty, so with an empty one it begins with the token itself.
+    pub after: (Token, PartitionKey),
+    /// The last token of the range.
+    pub through: Token,
+    /// Partitions of the page, at most `limits::RANGE_PARTITIONS_MAX`.
+    pub partitions_max: usize,
+    /// Bytes in memory that the page may take, at most `limits::RANGE_BYTES_MAX`; its first partition may take more.
+    pub bytes_max: usize,
+    pub reply: Reply<Result<RangePage, StorageError>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RangePage {
+    /// Ascending, each place once.
+    pub rows: Vec<(Token, PartitionKey, Partition)>,
+    /// All up to this place, and it too, was looked at; behind it there may be more. `None`: the range was read to its
+    /// end. It lies behind `after`, and is the last row's place or behind it.
+    pub resume: Option<(Token, PartitionKey)>,
+}
+
 /// Write the memtable out. Answers once what was written before is in tables.
 #[derive(Debug)]
 pub struct Flush {

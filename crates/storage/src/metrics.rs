@@ -61,6 +61,8 @@ impl LogMetrics {
 pub(crate) struct ShardMetrics {
     writes: Counter,
     reads: Counter,
+    range_pages: Counter,
+    range_partitions: Counter,
     refused: Counter,
     flushes: Counter,
     flushed_bytes: Counter,
@@ -78,6 +80,8 @@ impl ShardMetrics {
         ShardMetrics {
             writes: counter("kula_storage_writes", "Mutations joined."),
             reads: counter("kula_storage_reads", "Partitions read."),
+            range_pages: counter("kula_storage_range_pages", "Pages read of ranges of partitions."),
+            range_partitions: counter("kula_storage_range_partitions", "Partitions in those pages."),
             refused: counter("kula_storage_refused", "Mutations refused: no room, too many siblings, stopping."),
             flushes: counter("kula_storage_flushes", "Memtables written out."),
             flushed_bytes: counter("kula_storage_flushed_bytes", "Bytes of SSTables that flushes wrote."),
@@ -93,6 +97,11 @@ impl ShardMetrics {
 
     pub fn read(&self) {
         self.reads.inc();
+    }
+
+    pub fn read_range(&self, partitions: usize) {
+        self.range_pages.inc();
+        self.range_partitions.inc_by(count(partitions));
     }
 
     pub fn refused(&self) {

@@ -14,10 +14,10 @@ use kula_disk::{
 };
 use kula_lattice::{Partition, Slice};
 use kula_storage::{
-    Apply, ApplyOp, BindCluster, ExtendLease, Flush, GetIdentity, Places, Read, ReadOp, Statistics, StorageConfig,
-    StorageDoors, StorageError, SyncMode, open, spawn,
+    Apply, ApplyOp, BindCluster, ExtendLease, Flush, GetIdentity, Places, Read, ReadOp, ReadRange, Statistics,
+    StorageConfig, StorageDoors, StorageError, SyncMode, open, spawn,
 };
-use kula_types::ClusterId;
+use kula_types::{ClusterId, PartitionKey, Token};
 use siblings::sibling_of;
 use std::{future::Future, sync::Arc, time::Duration};
 use workload::{batches, clock, digest, open_on, place, places, tiny};
@@ -155,6 +155,39 @@ fn what_is_acknowledged_is_read_flushed_and_there_after_a_stop() {
         let wanted = expected.get(&(table, token, key)).cloned().unwrap_or_default();
         assert_eq!(digest(found), digest(wanted));
     }
+}
+
+#[test]
+fn a_shard_answers_its_part_of_a_range_page_by_page() {
+    let batches = batches(12, 20);
+    let written: std::collections::BTreeSet<_> = (batches.iter().flatten())
+        .filter(|(mutation, _)| mutation.table == place(0, 0).0)
+        .map(|(mutation, _)| (mutation.token, mutation.key.clone()))
+        .collect();
+    let ended = run(&SimDisk::new(11), &tiny(), |running| async move {
+        for batch in batches {
+            for answer in running.apply(batch, false) {
+                answer.await.unwrap().unwrap();
+            }
+        }
+        let mut found = std::collections::BTreeSet::new();
+        for door in &running.doors.shards {
+            let mut after = (Token::MIN, PartitionKey::copy_from(&[]));
+            loop {
+                let (reply, answer) = Reply::pair();
+                let (table, through) = (place(0, 0).0, Token::MAX);
+                door.tell(ReadRange { table, after, through, partitions_max: 2, bytes_max: 1 << 20, reply }).unwrap();
+                let page = answer.await.unwrap().unwrap();
+                assert!(page.rows.len() <= 2);
+                found.extend(page.rows.into_iter().map(|(token, key, _)| (token, key)));
+                let Some(resume) = page.resume else { break };
+                after = resume;
+            }
+        }
+        assert_eq!(found, written);
+        assert!(running.registry.render_metrics().contains("kula_storage_range_pages_total"));
+    });
+    assert_eq!(ended, Ok(()));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! acknowledged, and a disk that fails never makes it less.
 #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
+mod ranges;
 mod siblings;
 mod workload;
 

@@ -59,6 +59,9 @@ pub enum Cut {
     Silent,
     #[error("it takes nothing of what waits for it")]
     Stalled,
+    /// A stranger that made room for a newer one.
+    #[error("too many connections have not introduced themselves")]
+    Crowded,
     /// Bytes that are no frame, or frames out of place.
     #[error("it does not speak the protocol: {0}")]
     Garbage(String),
@@ -83,6 +86,7 @@ impl Cut {
             Cut::HandshakeLate => "handshake_late",
             Cut::Silent => "silent",
             Cut::Stalled => "stalled",
+            Cut::Crowded => "crowded",
             Cut::Garbage(_) => "garbage",
             Cut::Refused(_) => "refused",
             Cut::Refusing(_) => "refusing",

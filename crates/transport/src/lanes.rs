@@ -75,6 +75,11 @@ impl<T> Lanes<T> {
         self.queues.iter().all(VecDeque::is_empty)
     }
 
+    /// Bytes of all lanes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.iter().sum()
+    }
+
     pub fn len(&self) -> usize {
         self.queues.iter().map(VecDeque::len).sum()
     }
@@ -110,5 +115,21 @@ mod tests {
         assert_eq!(lanes.push(Lane::Urgent, 1, 9).unwrap_err().cap, LANE_BYTES_MAX[URGENT]);
         assert_eq!(lanes.drain().count(), cap + 1);
         lanes.push(Lane::Urgent, 1, 9).unwrap();
+    }
+
+    #[test]
+    fn each_lane_holds_its_bounds_and_no_more() {
+        for (at, lane) in Lane::ALL.into_iter().enumerate() {
+            let mut lanes = Lanes::new();
+            let taken = (0..).take_while(|_| lanes.push(lane, 1, ()).is_ok()).count();
+            assert_eq!(taken, LANE_FRAMES_MAX[at], "frames of {lane:?}");
+            let mut lanes = Lanes::new();
+            let taken = (0..).take_while(|_| lanes.push(lane, 1 << 20, ()).is_ok()).count();
+            assert_eq!((taken << 20, lanes.bytes()), (LANE_BYTES_MAX[at], LANE_BYTES_MAX[at]), "bytes of {lane:?}");
+            assert!(lanes.pop().is_some());
+            assert!(lanes.push(lane, 1 << 20, ()).is_ok(), "room again");
+            drop(lanes.drain());
+            assert_eq!((lanes.len(), lanes.bytes()), (0, 0));
+        }
     }
 }

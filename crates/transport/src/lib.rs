@@ -15,12 +15,14 @@ mod listener;
 mod messages;
 mod peers;
 mod pump;
+mod refusals;
 mod roster;
 mod session;
 mod shared;
+mod slots;
 mod timer;
 
 pub use admission::{Admission, Member, Myself};
 pub use error::{Cut, TransportError};
-pub use messages::{Inbound, InboundBatch, LinkEvent, LinkState, PeerState};
+pub use messages::{Inbound, InboundBatch, LinkEvent, LinkState, PeerState, RefusedPeer};
 pub use peers::{Peers, Spawn, spawn};

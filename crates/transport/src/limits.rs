@@ -6,7 +6,7 @@ use std::time::Duration;
 pub const PEERS_MAX: usize = 256;
 /// Inbound connections: two a peer, for the moment when a new one replaces an old one.
 pub const SESSIONS_MAX: usize = 2 * PEERS_MAX;
-/// Inbound connections that have not introduced themselves. Strangers can hold no more than these.
+/// Inbound connections that have not introduced themselves. Strangers can hold no more than these; the oldest makes room.
 pub const SHAKING_MAX: usize = 64;
 /// Children of the nursery: an ended session counts until its runner is gone.
 pub const NURSERY_CAP: usize = PEERS_MAX + 2 * SESSIONS_MAX;
@@ -29,12 +29,20 @@ pub const SWEEP_EVERY: Duration = Duration::from_millis(25);
 pub const REQUESTS_MAX: usize = 8_192;
 /// Requests of one session that are being served; more are answered `Overloaded`.
 pub const SERVING_MAX: usize = REQUESTS_MAX;
+/// Bytes of those requests: as many as the peer's request lane may hold.
+pub const SERVING_BYTES_MAX: usize = LANE_BYTES_MAX[1];
 /// Messages to a link that wait for its thread.
 pub const MAILBOX_LINK: usize = 8_192;
 /// Answers come past this bound; there are at most `SERVING_MAX`.
 pub const MAILBOX_SESSION: usize = 8_192;
 /// Orders of the rings of this world: admissions, dials.
 pub const MAILBOX_DIRECTORY: usize = 256;
+/// Refused nodes that are remembered for people.
+pub const REFUSALS_MAX: usize = 64;
+/// A refused node that was not heard for so long is forgotten: it asks again every `RECONNECT_MAX`.
+pub const REFUSAL_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+/// Bytes of answers that wait for a peer before no more of it is read: what it asks next waits in its own kernel.
+pub const ANSWERS_BYTES_MAX: usize = 8 << 20;
 /// Frames that wait in a lane: urgent, request, bulk.
 pub const LANE_FRAMES_MAX: [usize; 3] = [1_024, 8_192, 256];
 /// Bytes that wait in a lane. An empty lane takes any frame.
@@ -60,3 +68,4 @@ pub const ACCEPTS_PER_POLL: usize = 16;
 
 const _: () = assert!(HEARTBEAT_EVERY.as_millis() * 4 <= SILENCE_MAX.as_millis());
 const _: () = assert!(SHAKING_MAX <= SESSIONS_MAX);
+const _: () = assert!(RECONNECT_MAX.as_millis() * 4 <= REFUSAL_FORGOTTEN_AFTER.as_millis());

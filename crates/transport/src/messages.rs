@@ -71,6 +71,21 @@ pub struct PeerState {
     pub link: LinkState,
 }
 
+/// A node that connected to us and was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedPeer {
+    /// What it said of itself; `None` and empty if that could not be understood.
+    pub node: Option<NodeId>,
+    pub name: String,
+    pub address: String,
+    /// The host it connected from.
+    pub from: String,
+    pub why: Refusal,
+    /// How often, since it was last away.
+    pub times: u64,
+    pub last: Mono,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkState {
     /// Not tried to its end yet.

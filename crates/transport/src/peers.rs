@@ -7,7 +7,7 @@ use crate::{
     limits,
     link::{Parcel, Send},
     listener::{ListenerActor, Port},
-    messages::{InboundBatch, LinkEvent, LinkState, PeerState},
+    messages::{InboundBatch, LinkEvent, LinkState, PeerState, RefusedPeer},
     shared::{Parts, Shared},
 };
 use bytes::Bytes;
@@ -141,6 +141,11 @@ impl Peers {
     /// Every link, by address.
     pub fn known(&self) -> Vec<PeerState> {
         self.shared.board().values().cloned().collect()
+    }
+
+    /// Who was refused at our door within the last minute, oldest first: clones, strangers, other clusters.
+    pub fn refused(&self) -> Vec<RefusedPeer> {
+        self.shared.refusals().list(self.shared.clock.mono())
     }
 
     /// The link to this node, if one is kept.

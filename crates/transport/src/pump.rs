@@ -125,3 +125,51 @@ impl Pump {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::future::poll_fn;
+    use kula_wire::{Kind, Lane, limits::FRAME_BYTES_MAX};
+    use tokio::io::AsyncWriteExt;
+
+    #[tokio::test]
+    async fn room_is_made_for_bytes_that_came_and_for_one_read_ahead_not_for_a_claim() {
+        let (near, mut far) = tokio::io::duplex(4 * READ_BYTES);
+        let mut pump = Pump::new(Box::new(near));
+        pump.trust();
+        far.write_all(&u32::try_from(FRAME_BYTES_MAX).unwrap().to_le_bytes()).await.unwrap();
+        let mut sent = 4;
+        for _ in 0..40 {
+            far.write_all(&[7; 1_000]).await.unwrap();
+            sent += 1_000;
+            poll_fn(|cx| pump.poll_read(cx)).await.unwrap();
+            assert!(pump.next_frame().unwrap().is_none());
+            let room = pump.input.capacity();
+            assert!(room <= 2 * (sent + READ_BYTES), "{room} bytes of room for {sent} that came");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_frame_comes_whole_in_many_reads() {
+        let (near, mut far) = tokio::io::duplex(READ_BYTES);
+        let mut pump = Pump::new(Box::new(near));
+        pump.trust();
+        let body = Bytes::from(vec![3; 5 << 20]);
+        let lane = Lane::Bulk;
+        let frame = Frame { kind: Kind::OneWay, lane, verb: 1, request: 0, deadline_ms: 0, trace: 0, body };
+        let mut bytes = BytesMut::new();
+        frame.write(&mut bytes);
+        let write = async { far.write_all(&bytes).await.unwrap() };
+        let read = async {
+            loop {
+                poll_fn(|cx| pump.poll_read(cx)).await.unwrap();
+                if let Some(frame) = pump.next_frame().unwrap() {
+                    return frame;
+                }
+            }
+        };
+        let ((), read) = futures::join!(write, read);
+        assert_eq!(read, frame);
+    }
+}

@@ -6,11 +6,13 @@ use crate::{
     directory::DirectoryActor,
     error::Cut,
     handshake::World,
-    limits,
-    link::LinkActor,
-    messages::{InboundBatch, LinkEvent, LinkState, PeerState},
+    link::{Knock, LinkActor},
+    messages::{InboundBatch, LinkEvent, LinkState, PeerState, RefusedPeer},
+    refusals::Refusals,
     roster::Roster,
+    slots::{Eviction, Slots},
 };
+use futures::FutureExt;
 use kula_actor::{Backoff, Door, NurseryDoor, Place, Registry, Snapshot, Subscriber};
 use kula_clock::Clock;
 use kula_net::Net;
@@ -20,6 +22,7 @@ use slog::Logger;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::{Context, Poll},
 };
 
 pub(crate) struct Shared {
@@ -40,9 +43,8 @@ pub(crate) struct Shared {
     board: Mutex<BTreeMap<String, PeerState>>,
     rooms: Snapshot<Map<Room, Subscriber<InboundBatch>>>,
     listeners: Mutex<Vec<Subscriber<LinkEvent>>>,
-    slots: Mutex<Vec<bool>>,
-    /// Held once by each session that is a stranger's.
-    shaking: Arc<()>,
+    slots: Mutex<Slots>,
+    refusals: Mutex<Refusals>,
 }
 
 /// What `Shared` is made of beside what it begins empty.
@@ -78,7 +80,7 @@ impl Shared {
             rooms: Snapshot::new(Arc::default()),
             listeners: Mutex::default(),
             slots: Mutex::default(),
-            shaking: Arc::default(),
+            refusals: Mutex::default(),
         }
     }
 
@@ -123,21 +125,27 @@ impl Shared {
         self.registry.counter("kula_transport_cuts", help, &[("side", side), ("why", why.word())]).inc();
     }
 
-    /// A number for a session, the lowest that is free; `None` if there are too many sessions or too many strangers.
+    /// A place for a session of a stranger; `None` if there are too many sessions.
     pub fn take_slot(self: &Arc<Self>) -> Option<Slot> {
-        if Arc::strong_count(&self.shaking) > limits::SHAKING_MAX {
-            return None;
+        let (number, eviction) = lock(&self.slots).take()?;
+        Some(Slot { number, eviction: Some(eviction), shared: Arc::clone(self) })
+    }
+
+    /// A peer has just connected to us and is who it should be.
+    pub fn knocked(&self, node: NodeId) {
+        if let Some(link) = self.routes.peek().get(&node) {
+            // A link that is gone does not wait.
+            drop(link.tell_forced(Knock));
         }
-        let mut slots = lock(&self.slots);
-        let number = slots.iter().position(|taken| !taken).unwrap_or(slots.len());
-        if number >= limits::SESSIONS_MAX {
-            return None;
-        }
-        match slots.get_mut(number) {
-            Some(taken) => *taken = true,
-            None => slots.push(true),
-        }
-        Some(Slot { number, shaking: Some(Arc::clone(&self.shaking)), shared: Arc::clone(self) })
+    }
+
+    pub fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        lock(&self.refusals)
+    }
+
+    /// Remembers whom our door refused; whether people have not heard of it yet.
+    pub fn note_refusal(&self, refused: RefusedPeer) -> bool {
+        lock(&self.refusals).note(refused)
     }
 
     /// Where the child with this number runs.
@@ -149,22 +157,26 @@ impl Shared {
 /// A session's place among the others, given back on drop.
 pub(crate) struct Slot {
     pub number: usize,
-    shaking: Option<Arc<()>>,
+    eviction: Option<Eviction>,
     shared: Arc<Shared>,
 }
 
 impl Slot {
     /// It is no stranger's any more.
     pub fn introduced(&mut self) {
-        self.shaking = None;
+        self.eviction = None;
+        lock(&self.shared.slots).introduced(self.number);
+    }
+
+    /// Ready if this stranger has to make room for a newer one; wakes the task then.
+    pub fn poll_evicted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.eviction.as_mut().map_or(Poll::Pending, |eviction| eviction.poll_unpin(cx).map(drop))
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(taken) = lock(&self.shared.slots).get_mut(self.number) {
-            *taken = false;
-        }
+        lock(&self.shared.slots).give_back(self.number);
     }
 }
 

@@ -6,6 +6,7 @@ use std::{fmt, time::Duration};
 /// Microseconds since the Unix epoch, from a hybrid logical clock at the coordinator or from the client.
 /// `i64::MIN` is not a timestamp: it stands for "before everything" in comparisons and is refused from outside.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "i64", into = "i64")]
 pub struct Timestamp(i64);
 
 /// Why a timestamp was refused. Nothing has changed.
@@ -35,6 +36,20 @@ impl Timestamp {
     pub fn saturating_add(self, span: Duration) -> Self {
         let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
         Timestamp(self.0.saturating_add(micros))
+    }
+}
+
+impl TryFrom<i64> for Timestamp {
+    type Error = TimestampError;
+
+    fn try_from(micros: i64) -> Result<Self, TimestampError> {
+        Timestamp::from_micros(micros)
+    }
+}
+
+impl From<Timestamp> for i64 {
+    fn from(timestamp: Timestamp) -> i64 {
+        timestamp.0
     }
 }
 

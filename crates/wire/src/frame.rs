@@ -123,14 +123,16 @@ fn checksum(length: u32, header: &[u8], body: &[u8]) -> u32 {
 }
 
 /// Cuts a stream of bytes into frames. Bodies are slices of the buffer they were read into.
+///
+/// It never grows the buffer for bytes that have not come: what a length claims costs nothing, and whoever reads decides
+/// how far ahead to make room.
 #[derive(Debug)]
 pub struct FrameDecoder {
     lengths: LengthDelimitedCodec,
 }
 
 impl FrameDecoder {
-    /// Refuses frames longer than `frame_bytes_max`. The buffer is grown to a frame's length as soon as the length is
-    /// read, so a stranger must be given `HANDSHAKE_FRAME_BYTES_MAX`.
+    /// Refuses frames longer than `frame_bytes_max`: a stranger is given `HANDSHAKE_FRAME_BYTES_MAX`.
     pub fn new(frame_bytes_max: usize) -> Self {
         assert!(frame_bytes_max <= FRAME_BYTES_MAX);
         let lengths = LengthDelimitedCodec::builder()
@@ -152,6 +154,13 @@ impl Decoder for FrameDecoder {
     type Error = FrameError;
 
     fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
+        // Only whole frames, or those it refuses, get to the codec: it reserves what a length claims.
+        if let Some(length) = input.first_chunk::<LENGTH_BYTES>() {
+            let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+            if length <= self.lengths.max_frame_length() && input.len() - LENGTH_BYTES < length {
+                return Ok(None);
+            }
+        }
         match self.lengths.decode(input) {
             Ok(None) => Ok(None),
             Ok(Some(bytes)) => Frame::read(bytes.freeze()).map(Some),

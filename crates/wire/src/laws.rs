@@ -3,8 +3,12 @@
 use crate::{
     Blob, Frame, FrameDecoder, FrameError, Kind, Lane, MessageError, Room, Verb, decode, encode, limits,
     verbs::{
+        catalog::{PullSchema, PulledSchema, SchemaIs},
+        gossip::{About, Ack, Delta, Digest, Help, Probe, Push, Saying, Suspicion, Syn},
         link::{Fault, Hello, Introduction, Ping, Refusal, Welcome},
-        replica::{Answer, Apply, Fence, Origin, Read, Refused, Served, Wanted},
+        replica::{Answer, Apply, Fence, Origin, RangePage, RangeRow, Read, ReadRange, Refused, Served, Wanted},
+        ring::{Accept, Accepted, Ballot, Learn, Objection, Prepare, Prepared, PullRing, PulledRing, Vote},
+        status::{self, AskView, Health, HintsFor, NodeView, RefusedPeer, Sight, SlowestMailbox},
     },
 };
 use bytes::{Bytes, BytesMut};
@@ -89,7 +93,20 @@ proptest! {
         drop(decode::<Fault>(&body));
         drop(decode::<Apply>(&body));
         drop(decode::<Read>(&body));
+        drop(decode::<ReadRange>(&body));
         drop(decode::<Answer>(&body));
+        drop(decode::<Syn>(&body));
+        drop(decode::<Ack>(&body));
+        drop(decode::<Push>(&body));
+        drop(decode::<Help>(&body));
+        drop(decode::<AskView>(&body));
+        drop(decode::<Prepare>(&body));
+        drop(decode::<Prepared>(&body));
+        drop(decode::<Accept>(&body));
+        drop(decode::<Accepted>(&body));
+        drop(decode::<PulledRing>(&body));
+        drop(decode::<PulledSchema>(&body));
+        drop(decode::<NodeView>(&body));
     }
 
     #[test]
@@ -107,6 +124,24 @@ fn a_length_past_the_bound_is_refused_before_its_bytes() {
     assert!(matches!(stranger, Err(FrameError::TooLong { max: limits::HANDSHAKE_FRAME_BYTES_MAX })));
     let peer = read(&mut trusting(), &[&u32::MAX.to_le_bytes()]);
     assert!(matches!(peer, Err(FrameError::TooLong { max: limits::FRAME_BYTES_MAX })));
+}
+
+#[test]
+fn a_length_alone_reserves_nothing() {
+    let mut decoder = trusting();
+    let mut input = BytesMut::from(&u32::try_from(limits::FRAME_BYTES_MAX).unwrap().to_le_bytes()[..]);
+    for _ in 0..2 {
+        assert!(decoder.decode(&mut input).unwrap().is_none());
+        assert!(input.capacity() < 1_000, "{} bytes reserved", input.capacity());
+        input.extend_from_slice(&[0; 100]);
+    }
+}
+
+#[test]
+fn a_time_that_is_none_is_refused() {
+    let none = encode(&i64::MIN).unwrap();
+    assert_eq!(decode::<Timestamp>(&none), Err(MessageError::Malformed));
+    assert_eq!(decode::<Timestamp>(&encode(&-5i64).unwrap()).unwrap(), Timestamp::from_micros(-5).unwrap());
 }
 
 #[test]
@@ -210,11 +245,140 @@ fn the_bytes_of_protocol_version_1() {
         Refused::Fenced,
     ];
     refused.into_iter().for_each(|refused| golden::<Answer>(&mut out, "refused", &Err(refused)));
+    let (after, through) = ((Token(7), blob(b"k")), Token(8));
+    golden(&mut out, "read_range", &ReadRange { fence, table, after, through, partitions_max: 9, bytes_max: 10 });
+    let rows = vec![RangeRow { token: Token(8), key: blob(b"k"), partition: blob(b"pa") }];
+    for resume in [None, Some((Token(8), blob(b"k")))] {
+        golden::<Answer>(&mut out, "served", &Ok(Served::Range(RangePage { rows: rows.clone(), resume })));
+    }
     let body = Bytes::from_static(b"body");
     let frame = Frame { kind: Kind::Fault, lane: Lane::Bulk, verb: 0x0102, request: 3, deadline_ms: 4, trace: 5, body };
     let hex: String = bytes_of(&[frame]).iter().map(|byte| format!("{byte:02x}")).collect();
     writeln!(out, "frame {hex}").unwrap();
     insta::with_settings!({ snapshot_path => "../testdata", prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!("protocol_1", out);
+    });
+}
+
+#[test]
+fn the_bytes_of_gossip() {
+    let node = NodeId(uuid::Uuid::from_bytes([1; 16]));
+    let introduction = Introduction {
+        cluster: None,
+        cluster_name: "c".into(),
+        node,
+        life: Life(3),
+        boot: 4,
+        name: "n1".into(),
+        address: "h:7".into(),
+        ring_version: 5,
+    };
+    let about = About { http_address: "h:8".into(), dc: "d".into(), rack: "r".into(), weight: 6 };
+    let suspicion = Suspicion { target: node, generation: 7, refutation: 8, missed: 9 };
+    let sayings = [
+        Saying::Introduction(introduction),
+        Saying::About(about),
+        Saying::Heartbeat(10),
+        Saying::Refutation(11),
+        Saying::Leaving,
+        Saying::Fact { key: 12, value: Blob(Bytes::from_static(b"fact")) },
+        Saying::Suspicions(vec![suspicion]),
+    ];
+    let news = (1..).zip(sayings).collect();
+    let deltas = vec![Delta { node, generation: 13, base: 0, version: 14, news }];
+    let digests = vec![Digest { node, generation: 15, version: 16 }];
+    let mut out = String::new();
+    golden(&mut out, "syn", &Syn { digests: digests.clone() });
+    golden(&mut out, "ack", &Ack { deltas: deltas.clone(), wants: digests });
+    golden(&mut out, "push", &Push { deltas });
+    golden(&mut out, "probe", &Probe);
+    golden(&mut out, "help", &Help { target: node });
+    insta::with_settings!({ snapshot_path => "../testdata", prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!("protocol_1_gossip", out);
+    });
+}
+
+fn node_view() -> NodeView {
+    let (node, other) = (NodeId(uuid::Uuid::from_bytes([1; 16])), NodeId(uuid::Uuid::from_bytes([2; 16])));
+    let healths = [Health::Up, Health::Slow, Health::Suspect, Health::Down];
+    NodeView {
+        node,
+        name: "n1".into(),
+        stage: status::Stage::Ready,
+        load_bytes: Some(3),
+        shards_silent: 4,
+        hints: vec![HintsFor { target: other, count: 5, bytes: 6, not_kept: 7 }],
+        schema: 8,
+        ring_version: 9,
+        clock: Timestamp::from_micros(10).unwrap(),
+        stamps_ahead_ms: 11,
+        lease_lost: true,
+        free_bytes: None,
+        slowest: Some(SlowestMailbox { path: "p".into(), p99_us: 12 }),
+        stuck: vec!["s".into()],
+        cut_off: false,
+        sees: healths.map(|health| Sight { node: other, name: "n2".into(), health, since_ms: 13 }).to_vec(),
+        refused: vec![RefusedPeer { peer: "n3".into(), why: "w".into() }],
+    }
+}
+
+#[test]
+fn the_bytes_of_a_view() {
+    let mut out = String::new();
+    golden(&mut out, "ask_view", &AskView);
+    for stage in [status::Stage::Starting, status::Stage::Ready, status::Stage::Stopping] {
+        golden(&mut out, "node_view", &NodeView { stage, ..node_view() });
+    }
+    insta::with_settings!({ snapshot_path => "../testdata", prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!("protocol_1_status", out);
+    });
+}
+
+#[test]
+fn a_view_without_bounds_is_no_view() {
+    assert!(node_view().is_sound());
+    let sight = node_view().sees[0].clone();
+    let crowd = NodeView { sees: vec![sight; status::MEMBERS_MAX + 1], ..node_view() };
+    let chatty = NodeView { stuck: vec!["x".repeat(10_000)], ..node_view() };
+    let named = NodeView { name: "n".repeat(limits::TEXT_BYTES_MAX + 1), ..node_view() };
+    assert!(![crowd, chatty, named].iter().any(NodeView::is_sound));
+}
+
+#[test]
+fn the_bytes_of_the_ring_and_the_catalogue() {
+    let (node, cluster) = (NodeId(uuid::Uuid::from_bytes([1; 16])), ClusterId(uuid::Uuid::from_bytes([2; 16])));
+    let (ballot, ring) = (Ballot { round: 3, node }, Blob(Bytes::from_static(b"ring")));
+    let mut out = String::new();
+    golden(&mut out, "prepare", &Prepare { cluster, version: 4, ballot });
+    golden(&mut out, "prepared", &Prepared::Promised { vote: None });
+    golden(&mut out, "prepared", &Prepared::Promised { vote: Some(Vote { ballot, ring: ring.clone() }) });
+    golden(&mut out, "accept", &Accept { cluster, version: 4, ballot, ring: ring.clone() });
+    golden(&mut out, "accepted", &Accepted::Yes);
+    let objections = [
+        Objection::Promised { ballot },
+        Objection::Decided { ring: ring.clone() },
+        Objection::Behind { have: 5 },
+        Objection::Stranger,
+        Objection::NotKept,
+    ];
+    for objection in objections {
+        golden(&mut out, "prepared", &Prepared::No(objection.clone()));
+        golden(&mut out, "accepted", &Accepted::No(objection));
+    }
+    golden(&mut out, "learn", &Learn { ring: ring.clone() });
+    golden(&mut out, "pull_ring", &PullRing { have: 6 });
+    let not_a_member = PulledRing::NotAMember { cluster, version: 7, members: 8 };
+    for pulled in [PulledRing::Nothing, PulledRing::Newer { ring }, not_a_member] {
+        golden(&mut out, "pulled_ring", &pulled);
+    }
+    golden(&mut out, "schema_is", &SchemaIs { digest: 9, ring_version: 10 });
+    golden(&mut out, "pull_schema", &PullSchema { digest: u128::MAX });
+    for pulled in [PulledSchema::Same, PulledSchema::Schema(Blob(Bytes::from_static(b"schema")))] {
+        golden(&mut out, "pulled_schema", &pulled);
+    }
+    let rooms = [Prepare::ROOM, Accept::ROOM, Learn::ROOM, PullRing::ROOM, SchemaIs::ROOM, PullSchema::ROOM];
+    assert_eq!(rooms, [Room::Ring, Room::Ring, Room::Ring, Room::Ring, Room::Catalog, Room::Catalog]);
+    insta::with_settings!({ snapshot_path => "../testdata", prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!("protocol_1_ring_catalog", out);
     });
 }

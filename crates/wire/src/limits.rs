@@ -8,7 +8,7 @@ pub const FRAME_HEADER_BYTES: usize = 32;
 pub const BODY_HEADROOM_BYTES: usize = 256 << 10;
 /// The body of one frame: the largest mutation, and what its verb says beside it.
 pub const BODY_BYTES_MAX: usize = MUTATION_BYTES_MAX + BODY_HEADROOM_BYTES;
-/// One frame behind its length. A longer one is refused when its length is read, before anything is allocated for it.
+/// One frame behind its length. A longer one is refused when its length is read.
 pub const FRAME_BYTES_MAX: usize = FRAME_HEADER_BYTES + BODY_BYTES_MAX;
 /// One frame while nobody knows who is speaking: a hello or its answer with every text at its bound.
 pub const HANDSHAKE_FRAME_BYTES_MAX: usize = 4 << 10;

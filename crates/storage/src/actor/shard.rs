@@ -10,8 +10,8 @@ use super::{
     flush::{FlushEnded, RunFlush},
 };
 use crate::{
-    Apply, ApplyOp, Drain, Flush, FlushReport, Read, ReadOp, Statistics, StorageError,
-    engine::{FlushError, FlushJob, Flushed, Shard, Siblings},
+    Apply, ApplyOp, Drain, Flush, FlushReport, Read, ReadOp, ReadRange, Statistics, StorageError,
+    engine::{FlushError, FlushJob, Flushed, PageBudget, Shard, Siblings},
     limits,
     metrics::ShardMetrics,
 };
@@ -73,6 +73,10 @@ impl Message for Apply {
 }
 
 impl Message for Read {
+    type Result = ();
+}
+
+impl Message for ReadRange {
     type Result = ();
 }
 
@@ -277,6 +281,17 @@ impl Handler<Read> for ShardActor {
             self.metrics.read();
             reply.send(self.shard.read(table, token, &key, &slice));
         }
+    }
+}
+
+impl Handler<ReadRange> for ShardActor {
+    type Result = ();
+
+    fn handle(&mut self, message: ReadRange, _ctx: &mut Self::Context) {
+        let ReadRange { table, after, through, partitions_max, bytes_max, reply } = message;
+        let page = self.shard.read_range(table, after, through, PageBudget::of(partitions_max, bytes_max));
+        self.metrics.read_range(page.as_ref().map_or(0, |page| page.rows.len()));
+        reply.send(page);
     }
 }
 

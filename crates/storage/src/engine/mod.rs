@@ -19,7 +19,7 @@ pub use commit_log::{CommitLog, CommitLogConfig, Records};
 pub use flush::{FlushError, FlushJob, Flushed};
 pub use manifest::{Manifest, PartitionFence};
 pub use memtable::Memtable;
-pub use scan::{Scan, Scanned};
+pub use scan::{PageBudget, Scan, Scanned};
 pub use shard::{Shard, ShardBudget, Siblings};
 pub use sharding::Sharding;
 pub use store::{Engine, ReplayReport};

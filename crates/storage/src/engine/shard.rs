@@ -8,10 +8,10 @@ use super::{
     layout,
     manifest::Manifest,
     memtable::Memtable,
-    scan::Scan,
+    scan::{PageBudget, Scan},
     sstable::{BlockCache, Compression, Sstable, SstableError},
 };
-use crate::{ShardStatistics, StorageError};
+use crate::{RangePage, ShardStatistics, StorageError};
 use kula_disk::{Disk, log::Position};
 use kula_lattice::{Join, Mutation, Partition, Slice};
 use kula_types::{Key, PartitionKey, TableId, Token};
@@ -129,8 +129,23 @@ impl Shard {
 
     /// All partitions of a table in token order, from a place on.
     pub fn scan(&self, table: TableId, from: Bound<(Token, PartitionKey)>) -> Scan<'_> {
+        self.scan_through(table, from, Token::MAX)
+    }
+
+    /// A page of a table's partitions: those behind `after`, up to the token `through`.
+    pub fn read_range(
+        &self,
+        table: TableId,
+        after: (Token, PartitionKey),
+        through: Token,
+        budget: PageBudget,
+    ) -> Result<RangePage, StorageError> {
+        self.scan_through(table, Bound::Excluded(after), through).page(budget)
+    }
+
+    fn scan_through(&self, table: TableId, from: Bound<(Token, PartitionKey)>, through: Token) -> Scan<'_> {
         let memtables = std::iter::once(&self.active).chain(self.frozen.as_deref());
-        Scan::new(self.index, table, from, memtables, self.tables.get(&table).map_or(&[], Vec::as_slice))
+        Scan::new(self.index, table, from, through, memtables, self.tables.get(&table).map_or(&[], Vec::as_slice))
     }
 
     fn in_memory(&self, table: TableId, token: Token, key: &PartitionKey, slice: &Slice) -> Partition {

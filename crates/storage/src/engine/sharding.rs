@@ -5,6 +5,7 @@
 
 use crate::limits;
 use kula_types::Token;
+use std::collections::BTreeSet;
 
 /// The map from tokens to shards of one data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +30,34 @@ impl Sharding {
     }
 
     pub fn shard_of(self, token: Token) -> u16 {
-        let slot = if self.bits == 0 { 0 } else { token.to_unsigned() >> (64 - u32::from(self.bits)) };
-        let shard = (u64::from(self.mix(slot)) * u64::from(self.shards)) >> self.bits;
+        let shard = (u64::from(self.mix(self.slot_of(token))) * u64::from(self.shards)) >> self.bits;
         u16::try_from(shard)
             .unwrap_or_else(|_| unreachable!("a mixed slot is below 2^bits, so its shard is below shards"))
+    }
+
+    /// The shards that may hold a token of `from..=through`, ascending.
+    pub fn shards_of(self, from: Token, through: Token) -> Vec<u16> {
+        let shards: BTreeSet<u16> = self.slots(from, through).map(|slot| self.shard_of(self.first_of(slot))).collect();
+        shards.into_iter().collect()
+    }
+
+    /// The last token of the `slots` slots, of 2^k, that begin with the one of `from`. A slot lies in one shard, and a
+    /// range of tokens in as many as it has slots.
+    pub fn end_of(self, from: Token, slots: u64) -> Token {
+        let last = self.slot_of(from).saturating_add(slots.max(1) - 1);
+        if last < (1 << self.bits) - 1 { Token(self.first_of(last + 1).0 - 1) } else { Token::MAX }
+    }
+
+    fn slots(self, from: Token, through: Token) -> std::ops::RangeInclusive<u64> {
+        self.slot_of(from)..=self.slot_of(through)
+    }
+
+    fn slot_of(self, token: Token) -> u64 {
+        token.to_unsigned().checked_shr(64 - u32::from(self.bits)).unwrap_or(0)
+    }
+
+    fn first_of(self, slot: u64) -> Token {
+        Token::from_unsigned(slot.checked_shl(64 - u32::from(self.bits)).unwrap_or(0))
     }
 
     /// A permutation of the slots, so that each shard gets as many as any other, within one, whichever slots of the
@@ -73,6 +98,29 @@ mod tests {
         let sharding = Sharding::new(4, 8).unwrap();
         let first: Vec<u16> = tokens(8).take(16).map(|token| sharding.shard_of(token)).collect();
         assert_eq!(first, [0, 2, 3, 2, 2, 2, 0, 0, 2, 0, 1, 0, 0, 0, 2, 2]);
+    }
+
+    #[test]
+    fn the_shards_of_a_range_are_those_of_its_tokens() {
+        for (shards, bits) in [(1, 0), (1, 8), (4, 8), (64, 8)] {
+            let sharding = Sharding::new(shards, bits).unwrap();
+            assert_eq!(sharding.end_of(Token::MIN, 1 << bits), Token::MAX);
+            assert_eq!(sharding.end_of(Token::MAX, u64::MAX), Token::MAX);
+            assert_eq!(sharding.shards_of(Token::MIN, Token::MAX), (0..shards).collect::<Vec<_>>());
+            let mut from = Token::MIN;
+            loop {
+                // One slot: one shard, and the next slot begins right behind it.
+                let end = sharding.end_of(from, 1);
+                assert_eq!(sharding.shards_of(from, end), [sharding.shard_of(from)]);
+                assert_eq!(sharding.shard_of(from), sharding.shard_of(end));
+                if end == Token::MAX {
+                    break;
+                }
+                from = Token(end.0 + 1);
+                let two: BTreeSet<u16> = [end, from].map(|token| sharding.shard_of(token)).into();
+                assert_eq!(sharding.shards_of(end, from), two.into_iter().collect::<Vec<_>>());
+            }
+        }
     }
 
     #[test]

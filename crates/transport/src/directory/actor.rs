@@ -75,11 +75,13 @@ impl DirectoryActor {
             .filter(|(node, _)| **node != me)
             .map(|(node, member)| (member.address.as_str(), (*node, member.name.as_str())))
             .collect();
-        // A member that left, or moved; and an address that now belongs to somebody else.
+        let at: Map<NodeId, &str> = wanted.iter().map(|(address, (node, _))| (*node, *address)).collect();
+        // A member that left, or moved; an address that now belongs to somebody else, or is a member's other name.
         let gone = |(address, entry): (&String, &Entry)| {
             let owner = wanted.get(address.as_str()).map(|(node, _)| *node);
             let other = owner.is_some() && entry.node.is_some() && owner != entry.node;
-            (other || (entry.member && owner.is_none())).then(|| address.clone())
+            let alias = entry.node.and_then(|node| at.get(&node)).is_some_and(|known| known != address);
+            (other || alias || (entry.member && owner.is_none())).then(|| address.clone())
         };
         let gone: Vec<String> = self.links.iter().filter_map(gone).collect();
         gone.iter().for_each(|address| self.close(address));

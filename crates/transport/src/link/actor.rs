@@ -39,6 +39,11 @@ pub(crate) type WayBack = Reply<Result<Bytes, TransportError>>;
 #[rtype(result = "()")]
 pub(crate) struct Send(pub Parcel<WayBack>);
 
+/// The peer has just connected to us: a link that waits for its next attempt need not.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Knock;
+
 pub struct LinkActor {
     machine: Machine<WayBack>,
     address: String,
@@ -275,5 +280,13 @@ impl Handler<Send> for LinkActor {
 
     fn handle(&mut self, send: Send, _: &mut Self::Context) {
         self.step(Event::Send(send.0));
+    }
+}
+
+impl Handler<Knock> for LinkActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Knock, _: &mut Self::Context) {
+        self.step(Event::Knocked);
     }
 }

@@ -39,6 +39,8 @@ pub(crate) enum Event<W> {
     /// The peer's answer to the hello was judged and is fine.
     Welcomed,
     Broken(Cut),
+    /// The peer has just connected to us: it is there.
+    Knocked,
     Send(Parcel<W>),
     Heard(Frame),
 }
@@ -112,6 +114,11 @@ impl<W> Machine<W> {
                 (self.ping_at, self.sweep_at) = (now, now);
             }
             Event::Broken(why) => self.cut(now, why, effects),
+            Event::Knocked => {
+                if let State::Waiting { until } = &mut self.state {
+                    *until = now;
+                }
+            }
             Event::Send(parcel) => self.send(parcel, effects),
             Event::Heard(frame) => self.hear(now, frame, effects),
         }

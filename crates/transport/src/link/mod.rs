@@ -5,5 +5,5 @@ mod machine;
 #[cfg(test)]
 mod scripts;
 
-pub(crate) use actor::{LinkActor, Send, spec};
+pub(crate) use actor::{Knock, LinkActor, Send, spec};
 pub(crate) use machine::Parcel;

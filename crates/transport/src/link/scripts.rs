@@ -135,3 +135,30 @@ fn what_nobody_asked_for_ends_the_connection() {
         assert!(told[0].starts_with("cut: it does not speak the protocol"), "{told:?}");
     }
 }
+
+#[test]
+fn requests_that_wait_to_be_sent_or_answered_are_bounded() {
+    let mut story = Story::up();
+    let half = limits::REQUESTS_MAX / 2;
+    (0..half).for_each(|_| assert!(story.step(ask("one", Lane::Request, 900)).is_empty()));
+    assert_eq!(story.frames().len(), half);
+    (0..half).for_each(|_| assert!(story.step(ask("one", Lane::Request, 900)).is_empty()));
+    let more = story.step(ask("more", Lane::Urgent, 900));
+    assert_eq!(more, [r#"more: Err(Overloaded { path: "link", depth: 8192, cap: 8192 })"#]);
+    assert_eq!(story.step(heard(Kind::Response, 0x0501, 2)), ["one: Ok(b\"\")"]);
+    assert!(story.step(ask("again", Lane::Request, 900)).is_empty());
+}
+
+#[test]
+fn a_peer_that_connects_to_us_is_tried_at_once() {
+    let mut story = Story::new();
+    for turn in 0..8 {
+        story.at(turn * 10_000).step(Event::Tick);
+        story.step(Event::Broken(Cut::Connect("refused".into())));
+    }
+    assert!(story.at(70_100).step(Event::Tick).is_empty(), "it waits two seconds");
+    assert!(story.step(Event::Knocked).is_empty());
+    assert_eq!(story.step(Event::Tick), ["connect"]);
+    assert!(story.step(Event::Knocked).is_empty(), "it is on its way");
+    assert!(story.step(Event::Tick).is_empty());
+}

@@ -7,7 +7,7 @@ use crate::{
     error::Cut,
     handshake::judge_hello,
     limits,
-    messages::{Inbound, InboundBatch},
+    messages::{Inbound, InboundBatch, RefusedPeer},
     pump::Pump,
     shared::{Presence, Shared, Slot},
     timer::{Timer, Watch},
@@ -19,7 +19,7 @@ use kula_net::Socket;
 use kula_types::NodeId;
 use kula_wire::{
     Frame, Kind, Room, decode, encode,
-    verbs::link::{Fault, Hello, Refusal},
+    verbs::link::{Fault, Hello, Introduction, Refusal},
 };
 use slog::{debug, info, warn};
 use std::{
@@ -94,8 +94,16 @@ impl ActorFuture<SessionActor> for Drive {
 
 impl SessionActor {
     fn drive(&mut self, ctx: &mut KulaContext<Self>, cx: &mut Context<'_>) -> Result<(), Cut> {
+        if self.slot.poll_evicted(cx).is_ready() {
+            return Err(Cut::Crowded);
+        }
         self.read(ctx, cx)?;
+        let deaf = !self.machine.reads();
         self.write(cx)?;
+        if deaf && self.machine.reads() {
+            // The socket took everything, so that neither a read nor a write wakes us.
+            cx.waker().wake_by_ref();
+        }
         if self.machine.has_parted(self.pump.has_output()) {
             return Err(Cut::Closed);
         }
@@ -114,7 +122,7 @@ impl SessionActor {
 
     fn read(&mut self, ctx: &mut KulaContext<Self>, cx: &mut Context<'_>) -> Result<(), Cut> {
         for turn in 1.. {
-            // Not registered with the socket then: the write that makes room wakes us.
+            // Not registered with the socket then: making room wakes us.
             if !self.machine.reads() {
                 return Ok(());
             }
@@ -157,9 +165,11 @@ impl SessionActor {
                 self.presence = Some(Presence::taken(peer.node, &self.shared));
                 self.pump.trust();
                 self.slot.introduced();
+                self.shared.refusals().forget(peer.node);
+                self.shared.knocked(peer.node);
                 debug!(self.shared.log, "a peer connected"; "event" => "session_up", "peer" => &peer.name, "from" => &self.from);
             }
-            (Err(refusal), _) => self.refused(refusal),
+            (Err(refusal), hello) => self.refused(refusal, hello.as_ref().ok()),
             (Ok(_), Err(_)) => unreachable!("a hello that is none is not welcome"),
         }
         let welcome = judged.is_ok();
@@ -167,9 +177,29 @@ impl SessionActor {
         self.machine.answer_hello(self.shared.clock.mono(), request, answer, welcome);
     }
 
-    fn refused(&self, refusal: &Refusal) {
+    fn refused(&self, refusal: &Refusal, hello: Option<&Hello>) {
         self.shared.count_cut("in", &Cut::Refusing(refusal.clone()));
-        warn!(self.shared.log, "refused a node"; "event" => "peer_refused", "from" => &self.from, "why" => %refusal);
+        // A port of its own each time; the host stays.
+        let from = self.from.rsplit_once(':').map_or(self.from.as_str(), |(host, _)| host);
+        let they = hello.map(|hello| &hello.introduction);
+        let text = |text: fn(&Introduction) -> &String| they.filter(|they| they.is_sound()).map(text).cloned();
+        let refused = RefusedPeer {
+            node: they.map(|they| they.node),
+            name: text(|they| &they.name).unwrap_or_default(),
+            address: text(|they| &they.address).unwrap_or_default(),
+            from: from.to_owned(),
+            why: refusal.clone(),
+            times: 1,
+            last: self.shared.clock.mono(),
+        };
+        let (name, address) = (refused.name.clone(), refused.address.clone());
+        if self.shared.note_refusal(refused) {
+            warn!(self.shared.log, "refused a node"; "event" => "peer_refused", "from" => from, "peer" => name,
+                "address" => address, "why" => %refusal);
+        } else {
+            debug!(self.shared.log, "refused a node again"; "event" => "peer_refused", "from" => from, "peer" => name,
+                "address" => address, "why" => %refusal);
+        }
     }
 
     fn gather(&mut self, room: Room, frame: Frame, ctx: &mut KulaContext<Self>) {

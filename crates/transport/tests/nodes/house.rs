@@ -95,11 +95,14 @@ impl Node {
         Node::start_as(myself(number, boot, address), 1_024).await
     }
 
-    pub async fn start_as(mut me: Myself, room_cap: usize) -> Node {
+    pub async fn start_as(me: Myself, room_cap: usize) -> Node {
+        Node::start_logging(me, room_cap, slog::Logger::root(slog::Discard, slog::o!())).await
+    }
+
+    pub async fn start_logging(mut me: Myself, room_cap: usize, log: slog::Logger) -> Node {
         let listener = OsNet.listen(&me.address).await.unwrap();
         me.address = listener.address().unwrap();
         let (registry, clock, seen) = (Registry::new(), Arc::new(SystemClock::new()), Seen::default());
-        let log = slog::Logger::root(slog::Discard, slog::o!());
         let parts = Spawn {
             me: me.clone(),
             admission: Admission::default(),

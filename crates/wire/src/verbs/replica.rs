@@ -51,6 +51,20 @@ pub struct Read {
     pub now: Timestamp,
 }
 
+/// Read a page of a table's partitions, in (token, key) order, of all that the receiver holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadRange {
+    pub fence: Fence,
+    pub table: TableId,
+    /// Right behind this place, a token and a partition key; an empty key stands before all keys of its token.
+    pub after: (Token, Blob),
+    /// The last token.
+    pub through: Token,
+    /// The receiver has bounds of its own.
+    pub partitions_max: u64,
+    pub bytes_max: u64,
+}
+
 /// How much of the partition the coordinator wants back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wanted {
@@ -68,6 +82,23 @@ pub enum Served {
         digest: u128,
         seal: u64,
     },
+    Range(RangePage),
+}
+
+/// Partitions, deleted ones too, ascending by token and key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangePage {
+    pub rows: Vec<RangeRow>,
+    /// All up to this place was looked at and there may be more behind it; none: the range was read to its end.
+    pub resume: Option<(Token, Blob)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeRow {
+    pub token: Token,
+    pub key: Blob,
+    /// As `lattice::codec::encode_partition` made it.
+    pub partition: Blob,
 }
 
 /// Why a replica did not serve. As `kula_replica::ReplicaError`: nothing was written, except by `Fenced` and
@@ -102,6 +133,13 @@ impl Verb for Apply {
 impl Verb for Read {
     const CODE: u16 = 0x0502;
     const NAME: &'static str = "read";
+    const LANE: Lane = Lane::Request;
+    type Answer = Answer;
+}
+
+impl Verb for ReadRange {
+    const CODE: u16 = 0x0503;
+    const NAME: &'static str = "read_range";
     const LANE: Lane = Lane::Request;
     type Answer = Answer;
 }

@@ -2,6 +2,9 @@
 //!
 //! The order of the rules matters to people: a node of another cluster is told that, not that its address is taken.
 
+#[cfg(test)]
+mod judgements;
+
 use crate::{
     admission::{Admission, Myself},
     roster::Roster,
@@ -26,18 +29,20 @@ pub(crate) fn hello(me: &Myself, admission: &Admission) -> Hello {
 
 /// Judges the side that connected. On `Ok` its seat on the roster is taken.
 pub(crate) fn judge_hello(world: &mut World, hello: &Hello) -> Result<Welcome, Refusal> {
-    if hello.protocol_min > hello.protocol_max || hello.protocol_min == 0 {
-        return Err(Refusal::Malformed);
-    }
-    if hello.protocol_max < PROTOCOL_MIN {
-        return Err(Refusal::ProtocolTooOld { ours: PROTOCOL_MIN, theirs: hello.protocol_max });
-    }
-    if hello.protocol_min > PROTOCOL_MAX {
-        return Err(Refusal::ProtocolTooNew { ours: PROTOCOL_MAX, theirs: hello.protocol_min });
-    }
+    let protocol = settle((PROTOCOL_MIN, PROTOCOL_MAX), (hello.protocol_min, hello.protocol_max))?;
     judge(world, &hello.introduction)?;
-    let protocol = hello.protocol_max.min(PROTOCOL_MAX);
     Ok(Welcome { protocol, introduction: world.me.introduction(world.admission) })
+}
+
+/// The highest version that both ranges have.
+fn settle(ours: (u8, u8), theirs: (u8, u8)) -> Result<u8, Refusal> {
+    match theirs {
+        (0, _) => Err(Refusal::Malformed),
+        (min, max) if min > max => Err(Refusal::Malformed),
+        (_, max) if max < ours.0 => Err(Refusal::ProtocolTooOld { ours: ours.0, theirs: max }),
+        (min, _) if min > ours.1 => Err(Refusal::ProtocolTooNew { ours: ours.1, theirs: min }),
+        (_, max) => Ok(max.min(ours.1)),
+    }
 }
 
 /// Judges the side that was reached at `address`, where `expected` should be if it is said. On `Ok` its seat is taken.

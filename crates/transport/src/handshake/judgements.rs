@@ -1,0 +1,154 @@
+//! Every refusal by name, on both sides: what a node is told that says this of itself.
+
+use super::*;
+use crate::admission::Member;
+use kula_types::{ClusterId, Life, Map};
+
+fn id(number: u8) -> NodeId {
+    NodeId(uuid::Uuid::from_bytes([number; 16]))
+}
+
+fn cluster(number: u8) -> ClusterId {
+    ClusterId(uuid::Uuid::from_bytes([number; 16]))
+}
+
+fn myself() -> Myself {
+    Myself { cluster_name: "c".into(), node: id(1), life: Life(1), boot: 11, name: "n1".into(), address: "h1:7".into() }
+}
+
+/// n1 and n2 are members.
+fn admission() -> Admission {
+    let member = |number: u8| {
+        let (name, address) = (format!("n{number}"), format!("h{number}:7"));
+        (id(number), Member { name, address, life: Some(Life(1)) })
+    };
+    Admission { cluster: Some(cluster(1)), ring_version: 3, members: Map::from_iter([member(1), member(2)]) }
+}
+
+/// n2 as it should be.
+fn introduction() -> Introduction {
+    Introduction {
+        cluster: Some(cluster(1)),
+        cluster_name: "c".into(),
+        node: id(2),
+        life: Life(1),
+        boot: 22,
+        name: "n2".into(),
+        address: "h2:7".into(),
+        ring_version: 3,
+    }
+}
+
+/// What both sides say to a node that introduces itself so, while another process of n2 is connected from `seat` if one is.
+fn both_sides(introduction: &Introduction, seat: Option<u64>) -> Result<(), Refusal> {
+    let (me, admission) = (myself(), admission());
+    let judged = |judge: &dyn Fn(&mut World) -> Result<(), Refusal>| {
+        let mut roster = Roster::default();
+        seat.into_iter().for_each(|boot| roster.enter(id(2), boot, "h2:7").unwrap());
+        judge(&mut World { me: &me, admission: &admission, roster: &mut roster })
+    };
+    let hello = Hello { protocol_min: PROTOCOL_MIN, protocol_max: PROTOCOL_MAX, introduction: introduction.clone() };
+    let welcome = Welcome { protocol: PROTOCOL_MAX, introduction: introduction.clone() };
+    let by_hello = judged(&|world| judge_hello(world, &hello).map(drop));
+    let by_welcome = judged(&|world| judge_welcome(world, "h2:7", None, &welcome));
+    assert_eq!(by_hello, by_welcome, "both sides judge by the same rules");
+    by_hello
+}
+
+#[test]
+fn a_member_and_a_newcomer_are_welcome() {
+    assert_eq!(both_sides(&introduction(), None), Ok(()));
+    assert_eq!(both_sides(&introduction(), Some(22)), Ok(()), "a second connection of the same process");
+    let newcomer = Introduction { cluster: None, node: id(3), life: Life(9), address: "h3:7".into(), ..introduction() };
+    assert_eq!(both_sides(&newcomer, Some(22)), Ok(()));
+    let moved = Introduction { address: "h9:7".into(), ..introduction() };
+    assert_eq!(both_sides(&moved, None), Ok(()), "a member may come back at another address");
+}
+
+#[test]
+fn each_wrong_node_is_refused_by_name() {
+    let they = introduction;
+    let other_name = Introduction { cluster_name: "d".into(), cluster: Some(cluster(2)), ..they() };
+    assert_eq!(
+        both_sides(&other_name, None),
+        Err(Refusal::OtherCluster { ours: "c".into(), theirs: "d".into() }),
+        "the name before the id"
+    );
+    let other_id = Introduction { cluster: Some(cluster(2)), ..they() };
+    let (ours, theirs) = (cluster(1), cluster(2));
+    assert_eq!(both_sides(&other_id, None), Err(Refusal::OtherClusterId { name: "c".into(), ours, theirs }));
+    let copy = Refusal::SameNodeIdOtherBoot { node: id(2), address: "h2:7".into() };
+    let clone = Introduction { boot: 23, address: "h5:7".into(), ..they() };
+    assert_eq!(both_sides(&clone, Some(22)), Err(copy), "while the first one is connected");
+    let copy_of_us = Refusal::SameNodeIdOtherBoot { node: id(1), address: "h1:7".into() };
+    assert_eq!(both_sides(&Introduction { node: id(1), ..they() }, None), Err(copy_of_us));
+    assert_eq!(both_sides(&Introduction { node: id(1), boot: 11, ..they() }, None), Err(Refusal::Yourself));
+    let damaged = Introduction { life: Life(2), ..they() };
+    assert_eq!(both_sides(&damaged, None), Err(Refusal::LifeChanged { node: id(2) }));
+    let wiped = Introduction { node: id(8), ..they() };
+    let stranger = Refusal::StrangerAtMembersAddress { address: "h2:7".into(), member: "n2".into() };
+    assert_eq!(both_sides(&wiped, None), Err(stranger));
+    for empty in [
+        Introduction { cluster_name: String::new(), ..they() },
+        Introduction { name: String::new(), ..they() },
+        Introduction { address: "a".repeat(257), ..they() },
+    ] {
+        assert_eq!(both_sides(&empty, None), Err(Refusal::Malformed));
+    }
+}
+
+#[test]
+fn protocols_settle_on_the_highest_both_know_or_are_told_who_is_older() {
+    let ours = (3, 5);
+    let malformed = Err(Refusal::Malformed);
+    let judgements = [
+        ((1, 9), Ok(5)),
+        ((1, 4), Ok(4)),
+        ((1, 3), Ok(3)),
+        ((5, 5), Ok(5)),
+        ((1, 2), Err(Refusal::ProtocolTooOld { ours: 3, theirs: 2 })),
+        ((6, 9), Err(Refusal::ProtocolTooNew { ours: 5, theirs: 6 })),
+        ((0, 4), malformed.clone()),
+        ((4, 3), malformed),
+    ];
+    for (theirs, judgement) in judgements {
+        assert_eq!(settle(ours, theirs), judgement, "{theirs:?}");
+    }
+}
+
+#[test]
+fn a_welcome_in_a_version_nobody_offered_is_malformed() {
+    let (me, admission) = (myself(), admission());
+    for protocol in [PROTOCOL_MIN - 1, PROTOCOL_MAX + 1] {
+        let mut roster = Roster::default();
+        let mut world = World { me: &me, admission: &admission, roster: &mut roster };
+        let welcome = Welcome { protocol, introduction: introduction() };
+        assert_eq!(judge_welcome(&mut world, "h2:7", None, &welcome), Err(Refusal::Malformed), "{protocol}");
+    }
+}
+
+#[test]
+fn a_link_that_finds_another_node_says_whom_it_expected() {
+    let (me, admission, mut roster) = (myself(), admission(), Roster::default());
+    let mut world = World { me: &me, admission: &admission, roster: &mut roster };
+    let welcome = Welcome { protocol: PROTOCOL_MAX, introduction: introduction() };
+    let (expected, found) = (id(4), id(2));
+    let refused = judge_welcome(&mut world, "h4:7", Some(expected), &welcome);
+    assert_eq!(refused, Err(Refusal::AnotherNode { address: "h4:7".into(), expected, found }));
+}
+
+#[test]
+fn who_was_refused_holds_no_seat() {
+    let (me, admission, mut roster) = (myself(), admission(), Roster::default());
+    let mut world = World { me: &me, admission: &admission, roster: &mut roster };
+    let hello = |boot: u64, life: u64| Hello {
+        protocol_min: PROTOCOL_MIN,
+        protocol_max: PROTOCOL_MAX,
+        introduction: Introduction { boot, life: Life(life), ..introduction() },
+    };
+    assert!(judge_hello(&mut world, &hello(1, 2)).is_err());
+    assert!(judge_hello(&mut world, &hello(2, 1)).is_ok());
+    assert!(judge_hello(&mut world, &hello(3, 1)).is_err());
+    world.roster.leave(id(2));
+    assert!(judge_hello(&mut world, &hello(3, 1)).is_ok(), "the first one is gone");
+}
