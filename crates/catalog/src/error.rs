@@ -1,6 +1,6 @@
 //! What can go wrong with the schema, by what a caller may do about it. Every variant says whether anything changed.
 
-use kula_disk::{DiskError, atomic::StateError};
+use kula_disk::{DiskError, Operation, atomic::StateError};
 use kula_placement::SettingsError;
 use kula_ring::RingError;
 use kula_schema::{ChangeError, Table, form::SchemaFormError};
@@ -53,11 +53,22 @@ pub enum CatalogError {
     /// Nothing has changed: there is no room on the disk. Ask again when there is.
     #[error("the disk is full; the schema did not change")]
     DiskFull,
+    /// Nothing has changed: no file could be opened. Ask again later.
+    #[error("too many files are open; the schema did not change")]
+    TooManyFiles,
+    /// Written, but not synced: what a restart finds is unknown. The schema in force is the old one; asking again is safe.
+    #[error("the disk does not sync for now, what a restart finds is unknown: {0}")]
+    NotSynced(DiskError),
+    /// It is made here and durable; these live nodes do not have it yet. They get it without being asked again; a repeated
+    /// request finds it there.
+    #[error("done here, but not yet known to {}", lacking.join(", "))]
+    NotEverywhere { lacking: Vec<String> },
     /// Nothing has changed: the clock gives no stamp until its lease is durable again.
     #[error("the clock has no lease; the schema did not change")]
     ClockLease,
-    /// The ring did not take the keyspace's settings; `RingError::may_have_changed` says whether it may have.
-    #[error("the keyspace's settings: {0}")]
+    /// The ring did not take the keyspace's settings, or there is none; `RingError::may_have_changed` says whether it may
+    /// have.
+    #[error(transparent)]
     Ring(#[from] RingError),
     /// Whether the change survives a restart is unknown, and the node stops.
     #[error("the schema could not be made durable, whether it changed is unknown: {0}")]
@@ -71,9 +82,27 @@ impl CatalogError {
     /// Whether something may have changed in spite of the error.
     pub fn may_have_changed(&self) -> bool {
         match self {
-            CatalogError::Disk(_) => true,
+            CatalogError::Disk(_) | CatalogError::NotSynced(_) | CatalogError::NotEverywhere { .. } => true,
             CatalogError::Ring(error) => error.may_have_changed(),
             _ => false,
+        }
+    }
+
+    /// Whether the node must stop: its disk failed in a way that does not pass.
+    pub fn fences(&self) -> bool {
+        matches!(self, CatalogError::Disk(_))
+    }
+}
+
+/// A failed write of the state file, by what became of the file.
+impl From<DiskError> for CatalogError {
+    fn from(error: DiskError) -> Self {
+        match error {
+            DiskError::Full { operation: Operation::SyncDir, .. }
+            | DiskError::TooManyFiles { operation: Operation::SyncDir, .. } => CatalogError::NotSynced(error),
+            DiskError::Full { .. } => CatalogError::DiskFull,
+            DiskError::TooManyFiles { .. } => CatalogError::TooManyFiles,
+            error => CatalogError::Disk(error),
         }
     }
 }

@@ -1,10 +1,11 @@
-//! Commands the catalogue obeys and the event it publishes. A change is answered when it is durable and published.
+//! Commands the catalogue obeys and the event it publishes. A change is answered when it is durable and published here and
+//! every live node has it, or after `limits::AGREE_WITHIN` with those that lack it.
 
 use crate::CatalogError;
 use kula_actor::{Message, Reply, Snapshot, Subscriber};
 use kula_placement::KeyspaceSettings;
 use kula_schema::{Keyspace, Schema, Table, TableKind, TableOptions};
-use kula_types::Name;
+use kula_types::{Name, NodeId};
 use std::sync::Arc;
 
 /// The schema in force, for readers: latest published, always durable.
@@ -52,6 +53,13 @@ pub struct DropTable {
     pub keyspace: Name,
     pub name: Name,
     pub reply: Reply<Result<(), CatalogError>>,
+}
+
+/// Somebody met a table of this node that is not known here: ask it for its schema.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Pull {
+    pub from: NodeId,
 }
 
 /// The schema in force.

@@ -5,7 +5,7 @@
 
 use crate::CatalogError;
 use kula_disk::{
-    Disk, DiskError, Operation,
+    Disk,
     atomic::{self, Format},
 };
 use kula_schema::{Schema, form};
@@ -31,14 +31,5 @@ pub fn open(disk: &dyn Disk, bound: Option<ClusterId>) -> Result<Schema, Catalog
 
 /// Makes a schema durable. On an error the old one or the new one is there, whole.
 pub(crate) fn store(disk: &dyn Disk, schema: &Schema) -> Result<(), CatalogError> {
-    let bytes = form::encode(schema)?;
-    atomic::write_atomic(disk, FILE, FORMAT, &bytes).map_err(refused)
-}
-
-/// A full disk changed nothing, unless it was the sync of the directory that failed: then the new file may be there.
-fn refused(error: DiskError) -> CatalogError {
-    match error {
-        DiskError::Full { operation, .. } if operation != Operation::SyncDir => CatalogError::DiskFull,
-        error => CatalogError::Disk(error),
-    }
+    Ok(atomic::write_atomic(disk, FILE, FORMAT, &form::encode(schema)?)?)
 }

@@ -2,19 +2,28 @@
 
 use crate::{
     AlterKeyspace, CatalogActor, CatalogError, CreateKeyspace, CreateTable, DropKeyspace, Get, SchemaHandle, Spawn,
-    scripts::ring_of_one, state,
+    scripts::ring_of, state,
 };
-use kula_actor::{Backoff, Door, Escalation, Intensity, Place, Registry, Reply, Strategy, Supervisor};
+use futures::future::BoxFuture;
+use kula_actor::{Backoff, Door, Escalation, Intensity, Place, Registry, Reply, Snapshot, Strategy, Supervisor};
 use kula_clock::{Hlc, ManualClock};
 use kula_disk::{
     SimDisk,
     sim::{Fault, Survivors, Target},
 };
+use kula_gossip::{About, Gossip, Membership};
+use kula_net::{Listener, Net, Socket};
 use kula_placement::KeyspaceSettings;
-use kula_ring::RingHandle;
+use kula_ring::{Drawn, Join, RingHandle};
 use kula_schema::{Schema, TableKind, TableOptions};
-use kula_types::{ClusterId, Name, Timestamp};
-use std::{future::Future, sync::Arc};
+use kula_transport::{Admission, Myself, Peers};
+use kula_types::{ClusterId, Life, Name, Timestamp};
+use std::{
+    future::Future,
+    io,
+    sync::Arc,
+    task::{Context, Poll},
+};
 use tokio::{sync::oneshot, task::LocalSet};
 
 struct House {
@@ -29,6 +38,50 @@ fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
+/// A node that nobody talks to.
+fn nobody(registry: &Registry, clock: Arc<ManualClock>) -> (Gossip, Peers) {
+    let me = ring_of(1).nodes[0].clone();
+    let myself =
+        Myself { cluster_name: "test".into(), node: me.id, life: Life(1), boot: 1, name: me.name, address: me.address };
+    let about = About { http_address: "127.0.0.1:7070".into(), dc: me.dc, rack: me.rack, weight: me.weight };
+    let membership = Membership::alone(myself.introduction(&Admission::default()), about);
+    let transport = kula_transport::Spawn {
+        me: myself,
+        admission: Admission::default(),
+        net: Arc::new(NoNet),
+        listener: Box::new(NoNet),
+        clock,
+        roll: Arc::new(|| 0.5),
+        places: vec![Place::Local],
+        log: slog::Logger::root(slog::Discard, slog::o!()),
+    };
+    let (peers, _) = kula_transport::spawn(transport, registry);
+    (Gossip::standing(Snapshot::new(Arc::new(membership))), peers)
+}
+
+/// Nobody is reached, nobody comes.
+struct NoNet;
+
+impl Net for NoNet {
+    fn connect(&self, _: &str) -> BoxFuture<'static, io::Result<Socket>> {
+        Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) })
+    }
+
+    fn listen(&self, _: &str) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+}
+
+impl Listener for NoNet {
+    fn poll_accept(&mut self, _: &mut Context<'_>) -> Poll<io::Result<(Socket, String)>> {
+        Poll::Pending
+    }
+
+    fn address(&self) -> io::Result<String> {
+        Ok("127.0.0.1:7000".into())
+    }
+}
+
 /// Runs `story` beside the two actors; answers how the tree ended.
 fn live<F: Future<Output = ()> + 'static>(story: impl FnOnce(House) -> F) -> Result<(), Escalation> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -36,9 +89,25 @@ fn live<F: Future<Output = ()> + 'static>(story: impl FnOnce(House) -> F) -> Res
         let (disk, registry) = (SimDisk::new(1), Registry::new());
         let log = || slog::Logger::root(slog::Discard, slog::o!());
         let schema = state::open(&disk, None).unwrap();
-        let ring =
-            kula_ring::Spawn { disk: Arc::new(disk.clone()), ring: ring_of_one(), place: Place::Local, log: log() };
-        let (ring_door, ring, ring_child) = kula_ring::spawn(ring, &registry);
+        let clock: Arc<ManualClock> = Arc::new(ManualClock::at(Timestamp::from_micros(1).unwrap()));
+        let (ring, me) = (ring_of(1), ring_of(1).nodes[0].clone());
+        let (gossip, peers) = nobody(&registry, clock.clone());
+        let join = Join { first_seed_is_me: false, first_seed: String::new(), expect: 1, seeds: 0 };
+        let drawn = Drawn { cluster: ring.cluster, context_secret: ring.context_key().secret };
+        let ring = kula_ring::Spawn {
+            disk: Arc::new(disk.clone()),
+            ring,
+            me,
+            join,
+            drawn,
+            gossip: gossip.clone(),
+            peers: peers.clone(),
+            clock: clock.clone(),
+            roll: Arc::new(|| 0.5),
+            place: Place::Local,
+            log: log(),
+        };
+        let (ring_door, ring, _, ring_child) = kula_ring::spawn(ring, &registry);
         let hlc = Arc::new(Hlc::starting_above(None));
         hlc.extend(Timestamp::MAX);
         let spawn = Spawn {
@@ -46,8 +115,10 @@ fn live<F: Future<Output = ()> + 'static>(story: impl FnOnce(House) -> F) -> Res
             schema,
             ring: ring.clone(),
             ring_door,
-            clock: Arc::new(ManualClock::at(Timestamp::from_micros(1).unwrap())),
+            clock,
             hlc: hlc.clone(),
+            gossip,
+            peers,
             place: Place::Local,
             log: log(),
         };

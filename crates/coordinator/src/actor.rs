@@ -5,23 +5,28 @@
 
 use crate::{
     error::{Applied, CoordinatorError},
-    machine::{Answered, Effect, Event, Machine, Tag, View},
+    limits,
+    machine::{Answered, Effect, Event, HintAnswer, Machine, Tag, View},
     messages::{Read, Write},
     metrics::Metrics,
     peers::PeerSender,
+    scan::Scan,
 };
 use actix::prelude::{Actor, AsyncContext, Handler, SpawnHandle};
 use kula_actor::{
-    ChildSpec, Door, DoorError, KulaContext, Lost, MailboxConfig, OnPanic, Place, Registry, Reply, child, supervised,
+    ChildSpec, Door, DoorError, KulaContext, Lost, MailboxConfig, OnPanic, Place, Registry, Reply, Subscriber, child,
+    supervised,
 };
 use kula_catalog::SchemaHandle;
 use kula_clock::{Clock, Hlc};
+use kula_gossip::{Gossip, GossipEvent};
+use kula_handoff::{Handoff, HandoffError, StoreHint};
 use kula_replica::{Outcome, ReplicaError, Replicas, Request};
-use kula_ring::RingHandle;
+use kula_ring::{RingActor, RingHandle};
 use kula_types::{Actor as Minting, Map, Mono, NodeId, Token};
 use std::{
     mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 pub struct CoordinatorActor {
@@ -32,6 +37,7 @@ pub struct CoordinatorActor {
     /// By replica: what this poll of the mailbox has for it so far.
     batches: Vec<Vec<Request>>,
     to_peers: Map<NodeId, Vec<(Token, Request)>>,
+    to_handoff: Vec<StoreHint>,
     /// The one timer, and when it fires.
     timer: Option<(Mono, SpawnHandle)>,
 }
@@ -45,9 +51,15 @@ struct Parts {
     clock: Arc<dyn Clock>,
     replicas: Replicas,
     peers: Arc<dyn PeerSender>,
+    handoff: Handoff,
+    ring_door: Door<RingActor>,
+    siblings: Siblings,
     metrics: Metrics,
     log: slog::Logger,
 }
+
+/// All coordinators of the node, this one among them: one of them hears gossip and tells all.
+type Siblings = Arc<OnceLock<Arc<[Door<CoordinatorActor>]>>>;
 
 /// What the coordinators of a node need to live.
 pub struct Spawn {
@@ -58,6 +70,12 @@ pub struct Spawn {
     pub clock: Arc<dyn Clock>,
     pub replicas: Replicas,
     pub peers: Arc<dyn PeerSender>,
+    /// Keeps what owners miss.
+    pub handoff: Handoff,
+    /// Says when a node is suspected.
+    pub gossip: Gossip,
+    /// Told where a newer ring is.
+    pub ring_door: Door<RingActor>,
     /// One for each coordinator.
     pub places: Vec<Place>,
     pub mailbox: MailboxConfig,
@@ -72,17 +90,27 @@ pub struct Coordinators {
     clock: Arc<dyn Clock>,
 }
 
-/// Answers of replicas on their way back, many for one message: a group commit answers all its writes at once. Bounded
-/// by what was sent.
+/// Answers of replicas and of hand-off on their way back, many for one message: a group commit answers all its writes at
+/// once. Bounded by what was sent.
 #[derive(Default)]
 struct Inbox {
-    answers: Mutex<Vec<(Tag, Answered)>>,
+    answers: Mutex<Vec<Event>>,
 }
 
 /// There is something in the inbox.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 struct Answers;
+
+/// Gossip suspects this node.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Suspected(NodeId);
+
+/// Stopping is near: what answered writes still owe becomes hints.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Drain;
 
 /// Client requests with the time they were handed over, under the names that the mailbox log shows.
 mod submitted {
@@ -101,13 +129,21 @@ mod submitted {
         pub read: super::Read,
         pub at: Mono,
     }
+
+    #[derive(actix::Message)]
+    #[rtype(result = "()")]
+    pub struct Scan {
+        pub scan: super::Scan,
+        pub at: Mono,
+    }
 }
 
 /// The actors at paths `coordinator/i`.
 pub fn spawn(spawn: Spawn, registry: &Registry) -> (Coordinators, Vec<ChildSpec>) {
-    let Spawn { me, ring, schema, hlc, clock, replicas, peers, places, mailbox, log } = spawn;
+    let Spawn { me, ring, schema, hlc, clock, replicas, peers, handoff, gossip, ring_door, places, mailbox, log } =
+        spawn;
     assert!(!places.is_empty(), "a node has a coordinator");
-    let (handle_ring, handle_clock) = (ring.clone(), Arc::clone(&clock));
+    let (handle_ring, handle_clock, siblings) = (ring.clone(), Arc::clone(&clock), Siblings::default());
     let each = |(index, place): (usize, Place)| {
         let path: Arc<str> = format!("coordinator/{index}").into();
         let parts = Parts {
@@ -117,22 +153,32 @@ pub fn spawn(spawn: Spawn, registry: &Registry) -> (Coordinators, Vec<ChildSpec>
             clock: Arc::clone(&clock),
             replicas: replicas.clone(),
             peers: Arc::clone(&peers),
+            handoff: handoff.clone(),
+            ring_door: ring_door.clone(),
+            siblings: Arc::clone(&siblings),
             metrics: Metrics::new(registry, &path),
             log: log.new(slog::o!("actor" => path.to_string())),
         };
         let (hlc, name) = (Arc::clone(&hlc), Arc::clone(&path));
-        child(registry, &path, mailbox, OnPanic::Restart, place, move || CoordinatorActor {
+        let (door, spec) = child(registry, &path, mailbox, OnPanic::Restart, place, move || CoordinatorActor {
             machine: Machine::new(Arc::clone(&name), Arc::clone(&hlc), Minting(draw()), draw()),
             batches: (0..parts.replicas.count()).map(|_| Vec::new()).collect(),
             parts: parts.clone(),
             inbox: Arc::default(),
             effects: Vec::new(),
             to_peers: Map::default(),
+            to_handoff: Vec::new(),
             timer: None,
-        })
+        });
+        let stopping = door.clone();
+        let spec = spec.drain(move || async move { stopping.ask_forced(Drain).await.unwrap_or_default() });
+        (door, spec)
     };
     let (doors, specs): (Vec<_>, Vec<_>) = places.into_iter().enumerate().map(each).unzip();
-    (Coordinators { doors: doors.into(), ring: handle_ring, clock: handle_clock }, specs)
+    gossip.subscribe(Subscriber::from(&doors[0]));
+    let doors: Arc<[_]> = doors.into();
+    assert!(siblings.set(Arc::clone(&doors)).is_ok(), "set once");
+    (Coordinators { doors, ring: handle_ring, clock: handle_clock }, specs)
 }
 
 impl Coordinators {
@@ -152,11 +198,25 @@ impl Coordinators {
         }
     }
 
+    /// As `write`. Pages that begin at the start of a table spread by the time they were asked for.
+    pub fn scan(&self, scan: Scan) {
+        let message = submitted::Scan { at: self.clock.mono(), scan };
+        let by_time = || self.door_number(u64::from(message.at.0.subsec_nanos()));
+        let door = message.scan.after.as_ref().map_or_else(by_time, |key| self.door_of(key));
+        if let Err(refused) = door.try_tell(message) {
+            refused.message.scan.reply.send(Err(refusal(refused.error)));
+        }
+    }
+
     /// One key, one coordinator: the chain of its dots stays unbroken. Keys spread by their tokens' low bits, shards by
     /// the high ones.
     fn door_of(&self, key: &kula_types::PartitionKey) -> &Door<CoordinatorActor> {
         let token = self.ring.peek().token(key);
-        let index = token.to_unsigned() % self.doors.len() as u64;
+        self.door_number(token.to_unsigned())
+    }
+
+    fn door_number(&self, number: u64) -> &Door<CoordinatorActor> {
+        let index = number % self.doors.len() as u64;
         &self.doors[usize::try_from(index).unwrap_or(0)]
     }
 }
@@ -192,32 +252,66 @@ impl CoordinatorActor {
     }
 
     fn run(&mut self, effect: Effect, ctx: &mut KulaContext<Self>) {
-        self.parts.metrics.count(&effect);
+        self.parts.metrics.count(&effect, self.parts.me);
         match effect {
             Effect::Send { to, token, tag, fence, deadline, op } => {
                 let reply = self.reply(tag, ctx);
-                self.queue(to, token, Request { fence, deadline, op, reply });
+                self.queue(to, token, Request { from: None, fence, deadline, op, reply });
             }
+            Effect::StoreHint { request, target, token, mutation } => {
+                let reply = self.hint_reply(request, target, ctx);
+                self.to_handoff.push(StoreHint { target, token, mutation, reply });
+            }
+            // A ring with much to do hears of it from the next request.
+            Effect::PullRing { from } => drop(self.parts.ring_door.tell(kula_ring::Pull { from })),
             Effect::AnswerWrite { reply, answer, .. } => reply.send(answer),
             Effect::AnswerRead { reply, answer, .. } => reply.send(answer),
+            Effect::AnswerScan { reply, answer, .. } => reply.send(answer),
             Effect::ManySiblings { table, key, values, say: true } => {
                 slog::warn!(self.parts.log, "a key has {} siblings: somebody writes it without its context", values;
                     "event" => "many_siblings", "keyspace" => %table.keyspace, "table" => %table.name, "key" => ?key,
                     "siblings" => values);
             }
-            Effect::ManySiblings { say: false, .. } | Effect::Repaired | Effect::Late => {}
+            Effect::ManySiblings { say: false, .. }
+            | Effect::Hinted(_)
+            | Effect::OtherRing
+            | Effect::Hedged
+            | Effect::CrowdedOut
+            | Effect::Repaired
+            | Effect::Late => {}
         }
     }
 
     fn reply(&self, tag: Tag, ctx: &KulaContext<Self>) -> Reply<Result<Outcome, ReplicaError>> {
-        let (inbox, door) = (Arc::clone(&self.inbox), ctx.door().clone());
-        Reply::new(move |answer: Result<Result<Outcome, ReplicaError>, Lost>| {
+        self.way_back(ctx, move |answer: Result<Result<Outcome, ReplicaError>, Lost>| {
             let answer = match answer {
                 Ok(Ok(outcome)) => Answered::Served(outcome),
                 Ok(Err(error)) => Answered::Refused(error),
                 Err(Lost) => Answered::Lost,
             };
-            if inbox.put(tag, answer) {
+            Event::Replied { tag, answer }
+        })
+    }
+
+    fn hint_reply(&self, request: u64, target: NodeId, ctx: &KulaContext<Self>) -> Reply<Result<(), HandoffError>> {
+        self.way_back(ctx, move |answer: Result<Result<(), HandoffError>, Lost>| {
+            let answer = match answer {
+                Ok(Ok(())) => HintAnswer::Kept,
+                Ok(Err(HandoffError::Overloaded { .. })) => HintAnswer::Busy,
+                Ok(Err(_)) | Err(Lost) => HintAnswer::NotKept,
+            };
+            Event::Hinted { request, target, answer }
+        })
+    }
+
+    fn way_back<T: Send + 'static>(
+        &self,
+        ctx: &KulaContext<Self>,
+        event: impl FnOnce(Result<T, Lost>) -> Event + Send + 'static,
+    ) -> Reply<T> {
+        let (inbox, door) = (Arc::clone(&self.inbox), ctx.door().clone());
+        Reply::new(move |answer: Result<T, Lost>| {
+            if inbox.put(event(answer)) {
                 // Fails only if this coordinator is gone for good; then nobody waits.
                 drop(door.tell_forced(Answers));
             }
@@ -238,15 +332,22 @@ impl CoordinatorActor {
 
     fn send(&mut self, index: usize) {
         let requests = mem::take(&mut self.batches[index]);
-        if let Err((requests, error)) = self.parts.replicas.send(index, requests) {
-            for request in requests {
-                request.reply.send(Err(match &error {
-                    DoorError::Overloaded { path, depth, cap } => {
-                        ReplicaError::Overloaded { path: Arc::clone(path), depth: *depth, cap: *cap }
-                    }
-                    DoorError::Closed { .. } => ReplicaError::Closed,
-                }));
+        self.parts.replicas.send_or_refuse(index, requests);
+    }
+
+    /// In pieces: hand-off takes or refuses each as a whole.
+    fn send_hints(&mut self) {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        for hint in self.to_handoff.drain(..) {
+            if bytes + hint.mutation.len() > limits::HINT_BATCH_BYTES && !batch.is_empty() {
+                self.parts.handoff.store(mem::take(&mut batch));
+                bytes = 0;
             }
+            bytes += hint.mutation.len();
+            batch.push(hint);
+        }
+        if !batch.is_empty() {
+            self.parts.handoff.store(batch);
         }
     }
 
@@ -260,10 +361,11 @@ impl CoordinatorActor {
         for (node, requests) in self.to_peers.drain() {
             self.parts.peers.send(node, requests);
         }
+        self.send_hints();
         if self.machine.is_spent() {
             self.machine.renew(Minting(draw()));
         }
-        self.parts.metrics.in_flight.set(i64::try_from(self.machine.in_flight()).unwrap_or(i64::MAX));
+        self.parts.metrics.in_hand(self.machine.in_flight(), self.machine.straggling());
         self.arm(ctx);
     }
 
@@ -287,13 +389,13 @@ impl CoordinatorActor {
 
 impl Inbox {
     /// True for the first since it was last emptied: then somebody must look.
-    fn put(&self, tag: Tag, answer: Answered) -> bool {
+    fn put(&self, answer: Event) -> bool {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.push((tag, answer));
+        answers.push(answer);
         answers.len() == 1
     }
 
-    fn take(&self) -> Vec<(Tag, Answered)> {
+    fn take(&self) -> Vec<Event> {
         mem::take(&mut self.answers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -320,12 +422,54 @@ impl Handler<submitted::Read> for CoordinatorActor {
     }
 }
 
+impl Handler<submitted::Scan> for CoordinatorActor {
+    type Result = ();
+
+    fn handle(&mut self, submitted::Scan { scan, at }: submitted::Scan, ctx: &mut Self::Context) {
+        self.step(Event::Scan { scan, submitted: at }, ctx);
+    }
+}
+
 impl Handler<Answers> for CoordinatorActor {
     type Result = ();
 
     fn handle(&mut self, _: Answers, ctx: &mut Self::Context) {
-        for (tag, answer) in self.inbox.take() {
-            self.step(Event::Replied { tag, answer }, ctx);
+        for answer in self.inbox.take() {
+            self.step(answer, ctx);
         }
+    }
+}
+
+impl Handler<GossipEvent> for CoordinatorActor {
+    type Result = ();
+
+    fn handle(&mut self, event: GossipEvent, _: &mut Self::Context) {
+        match event {
+            GossipEvent::PeerSuspected { node } | GossipEvent::PeerDown { node } => {
+                // Past the bound: it relieves those that are full.
+                self.parts.siblings.get().iter().flat_map(|doors| doors.iter()).for_each(|door| {
+                    drop(door.tell_forced(Suspected(node)));
+                });
+            }
+            GossipEvent::Discovered { .. } | GossipEvent::PeerUp { .. } | GossipEvent::FactChanged { .. } => {}
+        }
+    }
+}
+
+impl Handler<Suspected> for CoordinatorActor {
+    type Result = ();
+
+    fn handle(&mut self, Suspected(node): Suspected, ctx: &mut Self::Context) {
+        self.step(Event::Suspected { node }, ctx);
+    }
+}
+
+impl Handler<Drain> for CoordinatorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
+        self.step(Event::Draining, ctx);
+        // Before the answer, so that hand-off has them when it is drained in its turn.
+        self.send_hints();
     }
 }

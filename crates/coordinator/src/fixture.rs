@@ -6,6 +6,7 @@
 use crate::{
     machine::{Answered, Effect, Event, Machine, Tag, View},
     messages::{Change, Read, Target, Write},
+    scan::Scan,
 };
 use bytes::Bytes;
 use kula_actor::Reply;
@@ -14,9 +15,9 @@ use kula_lattice::{Join, Mutation, Partition, Seal};
 use kula_placement::{
     Datacentre, KeyspaceSettings, Partitioner, ReadRepair, Ring, RingContextKey, RingFacts, RingNode, Secret,
 };
-use kula_replica::{Answer, Fence, Op, Outcome, ReplicaError};
+use kula_replica::{Answer, Fence, Op, Outcome, RangePage, ReplicaError};
 use kula_schema::{Schema, TableDefinition, TableKind, TableOptions};
-use kula_types::{Actor, ClusterId, Consistency, Mono, Name, NodeId, PartitionKey, TableId, Timestamp};
+use kula_types::{Actor, ClusterId, Consistency, Mono, Name, NodeId, PartitionKey, TableId, Timestamp, Token};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -35,7 +36,14 @@ pub(crate) fn name(text: &str) -> Name {
 
 /// n1 to n`nodes` own eight partitions in turn.
 pub(crate) fn ring(version: u64, nodes: usize, rf: u32, read_repair: ReadRepair) -> Ring {
-    let settings = KeyspaceSettings { rf, read_repair, ..KeyspaceSettings::default() };
+    ring_of(version, nodes, KeyspaceSettings { rf, read_repair, ..KeyspaceSettings::default() })
+}
+
+pub(crate) fn ring_without_hints(version: u64, nodes: usize, rf: u32, read_repair: ReadRepair) -> Ring {
+    ring_of(version, nodes, KeyspaceSettings { rf, read_repair, hinted_handoff: false, ..KeyspaceSettings::default() })
+}
+
+fn ring_of(version: u64, nodes: usize, settings: KeyspaceSettings) -> Ring {
     let member = |index: usize| RingNode {
         id: node(index),
         name: format!("n{index}"),
@@ -102,6 +110,20 @@ pub(crate) fn get(table: &str, key: &str) -> Read {
     }
 }
 
+/// The first page of a table; tests change what they are about.
+pub(crate) fn list(table: &str, limit: u32) -> Scan {
+    Scan {
+        keyspace: "kv".into(),
+        table: table.into(),
+        after: None,
+        limit,
+        resolve_lww: false,
+        consistency: Consistency::Quorum,
+        deadline: Mono::default(),
+        reply: Reply::ignored(),
+    }
+}
+
 /// A replica as simple as can be.
 #[derive(Default)]
 pub(crate) struct Double {
@@ -109,6 +131,8 @@ pub(crate) struct Double {
     /// Another ring version than the coordinator's, where a test says so.
     pub ring_version: Option<u64>,
     pub refuses: Option<ReplicaError>,
+    /// Pages no longer than this, where a test says so.
+    pub page_max: Option<usize>,
 }
 
 impl Double {
@@ -125,6 +149,9 @@ impl Double {
                 self.partitions.entry((table, key)).or_default().join(delta);
                 Ok(Outcome::Applied)
             }
+            (Op::ReadRange { table, after, through, partitions_max, .. }, None) => {
+                Ok(Outcome::Range(self.page(*table, after, *through, *partitions_max)))
+            }
             (Op::Read { table, key, answer, slice, .. }, None) => {
                 let partition = self.partitions.get(&(*table, key.clone())).cloned().unwrap_or_default().clip(slice);
                 Ok(match answer {
@@ -133,6 +160,24 @@ impl Double {
                 })
             }
         }
+    }
+}
+
+impl Double {
+    fn page(&self, table: TableId, after: &(Token, PartitionKey), through: Token, partitions_max: usize) -> RangePage {
+        let here = self.partitions.iter().filter(|((of, _), _)| *of == table);
+        let placed =
+            here.map(|((_, key), partition)| (Partitioner::Murmur3.token(key), key.clone(), partition.clone()));
+        let wanted = |(token, key, _): &(Token, PartitionKey, Partition)| {
+            (after.0, &after.1) < (*token, key) && *token <= through
+        };
+        let mut rows: Vec<_> = placed.filter(wanted).collect();
+        rows.sort_by(|(token, key, _), (other_token, other_key, _)| (token, key).cmp(&(other_token, other_key)));
+        let length = partitions_max.min(self.page_max.unwrap_or(usize::MAX)).max(1);
+        let is_cut = rows.len() > length;
+        rows.truncate(length);
+        let resume = rows.last().filter(|_| is_cut).map(|(token, key, _)| (*token, key.clone()));
+        RangePage { rows, resume }
     }
 }
 
@@ -174,7 +219,7 @@ impl Coordinator {
     }
 
     pub fn step(&mut self, event: Event) -> Vec<Effect> {
-        let reaches = |node| !self.unreachable.contains(&node);
+        let reaches = |node| node == self.me || !self.unreachable.contains(&node);
         let view = View {
             now: self.now,
             wall: Timestamp::from_micros(self.wall).unwrap(),
@@ -197,6 +242,11 @@ impl Coordinator {
     pub fn read(&mut self, mut read: Read) -> (u64, Vec<Effect>) {
         read.deadline = self.deadline(read.deadline);
         self.begin(|now| Event::Read { read, submitted: now })
+    }
+
+    pub fn scan(&mut self, mut scan: Scan) -> (u64, Vec<Effect>) {
+        scan.deadline = self.deadline(scan.deadline);
+        self.begin(|now| Event::Scan { scan, submitted: now })
     }
 
     pub fn advance(&mut self, span: Duration) {

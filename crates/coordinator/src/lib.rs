@@ -21,8 +21,13 @@ mod peers;
 mod plan;
 mod present;
 mod read;
+mod remote;
+mod scan;
 #[cfg(test)]
 mod scripts;
+mod speed;
+#[cfg(test)]
+mod standing_still;
 mod write;
 
 pub use actor::{CoordinatorActor, Coordinators, Spawn, spawn};
@@ -32,3 +37,5 @@ pub use messages::{
 };
 pub use peers::{NoPeers, PeerSender};
 pub use present::{PresentError, Presented, present};
+pub use remote::RemoteReplicas;
+pub use scan::{Scan, ScanAnswer, ScanEntry};

@@ -11,15 +11,18 @@ use crate::{
     mint::Minter,
     plan::Plan,
     read::Reading,
+    scan::{Scan, ScanAnswer, Scanning},
+    speed::Speeds,
     write::Writing,
 };
+use bytes::Bytes;
 use kula_actor::Reply;
 use kula_clock::Hlc;
 use kula_lattice::{Context, ContextError, ContextKey};
 use kula_placement::{Ring, RingContextKey};
 use kula_replica::{Fence, Op, Outcome, ReplicaError};
 use kula_schema::{Schema, Table};
-use kula_types::{Actor, Map, Mono, NodeId, PartitionKey, Timestamp, Token, limits::SIBLINGS_WARN};
+use kula_types::{Actor, Map, Mono, NodeId, PartitionKey, TableId, Timestamp, Token, limits::SIBLINGS_WARN};
 use std::{collections::BTreeSet, mem, sync::Arc};
 
 /// What is known at this moment: given, never read.
@@ -39,7 +42,7 @@ pub(crate) struct View<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Tag {
     pub request: u64,
-    /// Index into the plan's owners.
+    /// Index into the plan's owners; of a scan: the number of its question.
     pub owner: usize,
     pub round: u16,
 }
@@ -53,6 +56,16 @@ pub(crate) enum Answered {
     Lost,
 }
 
+/// What hand-off said of a hint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum HintAnswer {
+    /// It is durable here.
+    Kept,
+    /// Too much was in hand: later, perhaps.
+    Busy,
+    NotKept,
+}
+
 #[derive(Debug)]
 pub(crate) enum Event {
     Write {
@@ -63,10 +76,25 @@ pub(crate) enum Event {
         read: Read,
         submitted: Mono,
     },
+    Scan {
+        scan: Scan,
+        submitted: Mono,
+    },
     Replied {
         tag: Tag,
         answer: Answered,
     },
+    Hinted {
+        request: u64,
+        target: NodeId,
+        answer: HintAnswer,
+    },
+    /// This node itself has reason to think that the other does not answer.
+    Suspected {
+        node: NodeId,
+    },
+    /// This coordinator is about to stop: what can still be owed by hint becomes one.
+    Draining,
     /// Time has passed.
     Woken,
 }
@@ -77,6 +105,7 @@ pub(crate) enum Operation {
     Put,
     Delete,
     Get,
+    Scan,
 }
 
 #[derive(Debug)]
@@ -100,6 +129,11 @@ pub(crate) enum Effect {
         reply: Reply<Result<ReadAnswer, CoordinatorError>>,
         answer: Result<ReadAnswer, CoordinatorError>,
     },
+    AnswerScan {
+        timing: Timing,
+        reply: Reply<Result<ScanAnswer, CoordinatorError>>,
+        answer: Result<ScanAnswer, CoordinatorError>,
+    },
     /// A key has so many values that somebody writes it without reading. `say`: it is time for a line in the log.
     ManySiblings {
         table: Arc<Table>,
@@ -107,6 +141,25 @@ pub(crate) enum Effect {
         values: u64,
         say: bool,
     },
+    /// An owner misses an accepted write: hand-off is to keep it.
+    StoreHint {
+        request: u64,
+        target: NodeId,
+        token: Token,
+        mutation: Bytes,
+    },
+    /// Hand-off answered.
+    Hinted(HintAnswer),
+    /// An owner knows a newer ring.
+    PullRing {
+        from: NodeId,
+    },
+    /// An owner's ring was another than ours.
+    OtherRing,
+    /// An owner is slow, and another was asked as well.
+    Hedged,
+    /// An answered write gave its place to younger ones; who has not acknowledged it gets a hint.
+    CrowdedOut,
     /// A replica that lacked something was sent it.
     Repaired,
     /// An answer that nobody waited for any more.
@@ -125,6 +178,7 @@ pub(crate) struct Times {
 pub(crate) enum Pending {
     Write(Box<Writing>),
     Read(Box<Reading>),
+    Scan(Box<Scanning>),
 }
 
 /// What one event may use and cause.
@@ -132,9 +186,11 @@ pub(crate) struct Turn<'a, 'v> {
     pub view: &'a View<'v>,
     pub hlc: &'a Hlc,
     pub minter: &'a mut Minter,
+    pub speeds: &'a mut Speeds,
     pub request: u64,
     pub effects: &'a mut Vec<Effect>,
     sibling_log_at: &'a mut Mono,
+    pull_ring_at: &'a mut Mono,
 }
 
 pub(crate) struct Machine {
@@ -145,11 +201,38 @@ pub(crate) struct Machine {
     requests: Map<u64, Pending>,
     /// When requests want to be woken. Invariant: one entry for each request in hand.
     wakes: BTreeSet<(Mono, u64)>,
-    /// Encoded bytes of the writes in hand.
+    /// Encoded bytes of the writes in hand that somebody waits for.
     bytes: usize,
-    in_flight_max: usize,
-    in_flight_bytes_max: usize,
+    /// Answered writes that still wait for some owner, oldest first. They are bounded apart: an owner that stands still
+    /// must not take the places of clients.
+    stragglers: BTreeSet<u64>,
+    stragglers_bytes: usize,
+    /// Scans in hand.
+    scans: usize,
+    bounds: Bounds,
+    speeds: Speeds,
     sibling_log_at: Mono,
+    pull_ring_at: Mono,
+}
+
+/// `limits`, or less in tests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub in_flight: usize,
+    pub in_flight_bytes: usize,
+    pub stragglers: usize,
+    pub stragglers_bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds {
+            in_flight: limits::IN_FLIGHT_MAX,
+            in_flight_bytes: limits::IN_FLIGHT_BYTES_MAX,
+            stragglers: limits::STRAGGLERS_MAX,
+            stragglers_bytes: limits::STRAGGLERS_BYTES_MAX,
+        }
+    }
 }
 
 impl Machine {
@@ -163,20 +246,35 @@ impl Machine {
             requests: Map::default(),
             wakes: BTreeSet::new(),
             bytes: 0,
-            in_flight_max: limits::IN_FLIGHT_MAX,
-            in_flight_bytes_max: limits::IN_FLIGHT_BYTES_MAX,
+            stragglers: BTreeSet::new(),
+            stragglers_bytes: 0,
+            scans: 0,
+            bounds: Bounds::default(),
+            speeds: Speeds::new(),
             sibling_log_at: Mono::default(),
+            pull_ring_at: Mono::default(),
         }
     }
 
     #[cfg(test)]
-    pub fn with_limits(mut self, in_flight_max: usize, in_flight_bytes_max: usize) -> Self {
-        (self.in_flight_max, self.in_flight_bytes_max) = (in_flight_max, in_flight_bytes_max);
+    pub fn with_bounds(mut self, bounds: Bounds) -> Self {
+        self.bounds = bounds;
         self
     }
 
+    #[cfg(test)]
+    pub fn spend_all_hedges(&mut self) {
+        while self.speeds.spend() {}
+    }
+
+    /// Requests that somebody waits for.
     pub fn in_flight(&self) -> usize {
-        self.requests.len()
+        self.requests.len() - self.stragglers.len()
+    }
+
+    /// Answered writes that wait for the rest of their owners.
+    pub fn straggling(&self) -> usize {
+        self.stragglers.len()
     }
 
     /// When to send `Event::Woken` at the latest.
@@ -197,14 +295,63 @@ impl Machine {
         match event {
             Event::Write { write, submitted } => self.begin_write(view, write, submitted, effects),
             Event::Read { read, submitted } => self.begin_read(view, read, submitted, effects),
+            Event::Scan { scan, submitted } => self.begin_scan(view, scan, submitted, effects),
             Event::Replied { tag, answer } => match self.take(tag.request) {
                 None => effects.push(Effect::Late),
                 Some(pending) => self.turn(view, tag.request, effects, |turn| match pending {
                     Pending::Write(writing) => writing.replied(turn, tag, answer),
                     Pending::Read(reading) => reading.replied(turn, tag, answer),
+                    Pending::Scan(scanning) => scanning.replied(turn, tag, answer),
                 }),
             },
+            Event::Hinted { request, target, answer } => {
+                effects.push(Effect::Hinted(answer));
+                // A request that is over has left its hints to hand-off.
+                if let Some(pending) = self.take(request) {
+                    self.turn(view, request, effects, |turn| match pending {
+                        Pending::Write(writing) => writing.hinted(turn, target, answer),
+                        pending @ (Pending::Read(_) | Pending::Scan(_)) => Some(pending),
+                    });
+                }
+            }
+            Event::Suspected { node } => self.suspected(view, node, effects),
+            Event::Draining => {
+                while let Some(oldest) = self.stragglers.first().copied() {
+                    self.crowd_out(view, oldest, effects);
+                }
+            }
             Event::Woken => self.wake(view, effects),
+        }
+        while self.stragglers.len() > self.bounds.stragglers || self.stragglers_bytes > self.bounds.stragglers_bytes {
+            let Some(oldest) = self.stragglers.first().copied() else { break };
+            effects.push(Effect::CrowdedOut);
+            self.crowd_out(view, oldest, effects);
+        }
+    }
+
+    /// Ends an answered write: who has not acknowledged it gets a hint now.
+    fn crowd_out(&mut self, view: &View<'_>, straggler: u64, effects: &mut Vec<Effect>) {
+        if let Some(Pending::Write(writing)) = self.take(straggler) {
+            self.turn(view, straggler, effects, |turn| {
+                writing.abandon(turn);
+                None
+            });
+        }
+    }
+
+    /// As rare as nodes fail, so looking at every request is cheap enough.
+    fn suspected(&mut self, view: &View<'_>, node: NodeId, effects: &mut Vec<Effect>) {
+        let waits = |(request, pending): (&u64, &Pending)| pending.waits_for(node).then_some(*request);
+        let mut waiting: Vec<u64> = self.requests.iter().filter_map(waits).collect();
+        waiting.sort_unstable();
+        for request in waiting {
+            if let Some(pending) = self.take(request) {
+                self.turn(view, request, effects, |turn| match pending {
+                    Pending::Write(writing) => writing.suspected(turn, node),
+                    Pending::Read(reading) => reading.suspected(turn, node),
+                    Pending::Scan(scanning) => scanning.suspected(turn, node),
+                });
+            }
         }
     }
 
@@ -238,6 +385,25 @@ impl Machine {
         }
     }
 
+    fn begin_scan(&mut self, view: &View<'_>, scan: Scan, submitted: Mono, effects: &mut Vec<Effect>) {
+        let times = Times::new(view.now, submitted, scan.deadline);
+        let (depth, cap) = (self.scans, limits::SCANS_MAX);
+        let too_many = (depth >= cap).then(|| {
+            let path = Arc::clone(&self.path);
+            CoordinatorError::Overloaded { path, depth, cap, applied: Applied::No }
+        });
+        match self.overloaded(times).or(too_many) {
+            Some(error) => {
+                let timing = times.timing(view.now);
+                effects.push(Effect::AnswerScan { timing, reply: scan.reply, answer: Err(error) });
+            }
+            None => {
+                let request = self.next_request();
+                self.turn(view, request, effects, |turn| Scanning::begin(turn, scan, times));
+            }
+        }
+    }
+
     fn wake(&mut self, view: &View<'_>, effects: &mut Vec<Effect>) {
         // Each request that is woken either ends or asks to be woken later than now, so this ends.
         while let Some((_, request)) = self.wakes.first().copied().filter(|(at, _)| *at <= view.now) {
@@ -245,6 +411,7 @@ impl Machine {
                 self.turn(view, request, effects, |turn| match pending {
                     Pending::Write(writing) => writing.woken(turn),
                     Pending::Read(reading) => reading.woken(turn),
+                    Pending::Scan(scanning) => scanning.woken(turn),
                 });
             }
         }
@@ -258,10 +425,17 @@ impl Machine {
         effects: &mut Vec<Effect>,
         act: impl FnOnce(&mut Turn<'_, '_>) -> Option<Pending>,
     ) {
-        let (hlc, minter, sibling_log_at) = (&*self.hlc, &mut self.minter, &mut self.sibling_log_at);
-        let pending = act(&mut Turn { view, hlc, minter, request, effects, sibling_log_at });
+        let (hlc, minter, speeds) = (&*self.hlc, &mut self.minter, &mut self.speeds);
+        let (sibling_log_at, pull_ring_at) = (&mut self.sibling_log_at, &mut self.pull_ring_at);
+        let pending = act(&mut Turn { view, hlc, minter, speeds, request, effects, sibling_log_at, pull_ring_at });
         if let Some(pending) = pending {
-            self.bytes += pending.bytes();
+            if pending.is_straggling() {
+                self.stragglers.insert(request);
+                self.stragglers_bytes += pending.bytes();
+            } else {
+                self.bytes += pending.bytes();
+            }
+            self.scans += usize::from(matches!(pending, Pending::Scan(_)));
             self.wakes.insert((pending.wake_at(), request));
             self.requests.insert(request, pending);
         }
@@ -271,7 +445,12 @@ impl Machine {
     fn take(&mut self, request: u64) -> Option<Pending> {
         let pending = self.requests.remove(&request)?;
         self.wakes.remove(&(pending.wake_at(), request));
-        self.bytes -= pending.bytes();
+        self.scans -= usize::from(matches!(pending, Pending::Scan(_)));
+        if self.stragglers.remove(&request) {
+            self.stragglers_bytes -= pending.bytes();
+        } else {
+            self.bytes -= pending.bytes();
+        }
         Some(pending)
     }
 
@@ -287,10 +466,10 @@ impl Machine {
             Some(CoordinatorError::Overloaded { path, depth, cap, applied: Applied::No })
         };
         match () {
-            () if self.requests.len() >= self.in_flight_max || times.deadline <= times.started => {
-                refuse(self.requests.len(), self.in_flight_max)
+            () if self.in_flight() >= self.bounds.in_flight || times.deadline <= times.started => {
+                refuse(self.in_flight(), self.bounds.in_flight)
             }
-            () if self.bytes >= self.in_flight_bytes_max => refuse(self.bytes, self.in_flight_bytes_max),
+            () if self.bytes >= self.bounds.in_flight_bytes => refuse(self.bytes, self.bounds.in_flight_bytes),
             () => None,
         }
     }
@@ -301,13 +480,31 @@ impl Pending {
         match self {
             Pending::Write(writing) => writing.wake_at(),
             Pending::Read(reading) => reading.wake_at(),
+            Pending::Scan(scanning) => scanning.wake_at(),
         }
     }
 
     fn bytes(&self) -> usize {
         match self {
             Pending::Write(writing) => writing.bytes(),
-            Pending::Read(_) => 0,
+            // What they hold is bounded by their number.
+            Pending::Read(_) | Pending::Scan(_) => 0,
+        }
+    }
+
+    /// Whether its client has its answer.
+    fn is_straggling(&self) -> bool {
+        match self {
+            Pending::Write(writing) => writing.is_answered(),
+            Pending::Read(_) | Pending::Scan(_) => false,
+        }
+    }
+
+    fn waits_for(&self, node: NodeId) -> bool {
+        match self {
+            Pending::Write(writing) => writing.waits_for(node),
+            Pending::Read(reading) => reading.waits_for(node),
+            Pending::Scan(scanning) => scanning.waits_for(node),
         }
     }
 }
@@ -345,10 +542,44 @@ impl Turn<'_, '_> {
         self.effects.push(Effect::Send { to: asked.node, token, tag, fence, deadline, op });
     }
 
+    /// An owner's ring is another than the request's; if it is newer, it is to be fetched. Asked of one owner for all
+    /// requests that meet the same change.
+    pub fn other_ring(&mut self, from: NodeId, error: &ReplicaError) {
+        match error {
+            ReplicaError::StaleRing { have } => {
+                self.effects.push(Effect::OtherRing);
+                // This node's own replica reads the same ring as this coordinator does at its next event.
+                if from != self.view.me && *have > self.view.ring.version && *self.pull_ring_at <= self.view.now {
+                    *self.pull_ring_at = self.view.now.after(limits::RING_RETRY);
+                    self.effects.push(Effect::PullRing { from });
+                }
+            }
+            ReplicaError::Behind => self.effects.push(Effect::OtherRing),
+            _ => {}
+        }
+    }
+
+    /// When to ask again for the `tries`th time, spread by the request's number.
+    pub fn retry_at(&self, tries: u32, deadline: Mono) -> Mono {
+        let wait = limits::RING_RETRY * 2u32.pow(tries.min(limits::RETRY_DOUBLINGS));
+        let roll = self.request.wrapping_add(u64::from(tries)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 54;
+        let spread = wait / 2_048 * u32::try_from(roll).unwrap_or(0);
+        self.view.now.after(wait + spread).min(deadline)
+    }
+
+    /// Hands a hint over.
+    pub fn hint(&mut self, target: NodeId, token: Token, mutation: Bytes) {
+        self.effects.push(Effect::StoreHint { request: self.request, target, token, mutation });
+    }
+
     /// The token of a context, under the cluster's key in force; none where there is nothing to cover.
     pub fn seal(&self, context: &Context, plan: &Plan) -> Option<String> {
+        self.seal_of(context, plan.table.id, &plan.key)
+    }
+
+    pub fn seal_of(&self, context: &Context, table: TableId, key: &PartitionKey) -> Option<String> {
         let covers = !context.dots.is_empty() || context.lww.is_some();
-        covers.then(|| context.seal(plan.table.id, &plan.key, &key_of(self.view.ring.context_key())))
+        covers.then(|| context.seal(table, key, &key_of(self.view.ring.context_key())))
     }
 
     pub fn open(&self, token: &str, plan: &Plan) -> Result<Context, ContextError> {
@@ -406,7 +637,7 @@ mod tests {
     #[test]
     fn requests_and_bytes_in_hand_are_bounded_and_a_refusal_sends_nothing() {
         let mut coordinator = Coordinator::new(1, 1, 0, ring(1, 3, 3, ReadRepair::Blocking));
-        coordinator.machine = coordinator.machine.with_limits(2, 1_000_000);
+        coordinator.machine = coordinator.machine.with_bounds(Bounds { in_flight: 2, ..Bounds::default() });
         coordinator.write(put("default", "a", "v"));
         coordinator.read(get("default", "b"));
         let (_, effects) = coordinator.write(put("default", "c", "v"));
@@ -420,7 +651,7 @@ mod tests {
         let (_, effects) = coordinator.write(put("default", "c", "v"));
         assert_eq!(effects.len(), 3);
 
-        coordinator.machine = coordinator.machine.with_limits(10, 100);
+        coordinator.machine = coordinator.machine.with_bounds(Bounds { in_flight_bytes: 100, ..Bounds::default() });
         coordinator.write(put("default", "d", &"x".repeat(100)));
         let (_, effects) = coordinator.write(put("default", "e", "v"));
         assert!(matches!(refusals(&effects)[..], [(in_hand, 100)] if in_hand > 100));

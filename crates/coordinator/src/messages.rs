@@ -143,6 +143,8 @@ pub enum ReplicaOutcome {
     Refused(ReplicaError),
     /// The answer was lost on the way: whether it was served is unknown.
     Lost,
+    /// It has not acknowledged; a hint for it is durable on this node. Never an ack.
+    Hinted,
 }
 
 /// Where the time of a request went.

@@ -20,6 +20,6 @@ impl PeerSender for NoPeers {
     }
 
     fn send(&self, _: NodeId, requests: Vec<(Token, Request)>) {
-        requests.into_iter().for_each(|(_, request)| request.reply.send(Err(ReplicaError::Closed)));
+        requests.into_iter().for_each(|(_, request)| request.reply.send(Err(ReplicaError::Unreachable)));
     }
 }

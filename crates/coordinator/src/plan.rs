@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     /// Owners there are.
     pub rf: u32,
     pub read_repair: ReadRepair,
+    /// Whether an owner that misses a write gets a hint.
+    pub hinted_handoff: bool,
     /// The owners, this node first, then in the order of preference.
     pub owners: Vec<Owner>,
     /// Under an earlier ring it was sent to somebody who may have served it, and whose answer will not be known.
@@ -38,18 +40,35 @@ pub(crate) struct Owner {
     pub outcome: ReplicaOutcome,
     /// Names the answer that is awaited; answers to anything else are late.
     pub round: u16,
-    /// Asked again at the next wake: its ring version differed from ours.
-    pub retry: bool,
+    /// Why it is to be asked again: its ring, or its schema, is another than ours, and one of us is catching up.
+    pub retry: Option<ReplicaError>,
     pub asked_at: Option<Mono>,
+    /// When it was asked last.
+    pub sent_at: Mono,
     pub wait: Duration,
     pub digest: Option<Digest>,
     pub repaired: bool,
+    /// Suspected while it was being waited for. It may answer all the same.
+    pub suspected: bool,
+    pub hint: Hint,
+}
+
+/// Where the hint for an owner is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hint {
+    None,
+    /// Handed over; not known to be durable.
+    Asked,
+    Kept,
+    /// Hand-off had too much in hand: to be handed over again.
+    Again,
+    NotKept,
 }
 
 impl Plan {
     /// Plans a request, and refuses one that this cluster cannot serve or does not have the owners up for.
     pub fn new(view: &View<'_>, target: Target, consistency: Consistency) -> Result<Plan, CoordinatorError> {
-        let table = resolve(view, &target)?;
+        let table = resolve(view, &target.keyspace, &target.table)?;
         Plan::of_table(view, table, target.key, consistency)
     }
 
@@ -89,6 +108,7 @@ impl Plan {
             need,
             rf,
             read_repair: settings.read_repair,
+            hinted_handoff: settings.hinted_handoff,
             owners,
             doubtful: false,
         };
@@ -107,6 +127,17 @@ impl Plan {
         self.count(|owner| !matches!(owner.outcome, ReplicaOutcome::Unreachable))
     }
 
+    /// Owners that are neither out of reach nor, by their own word or their link's, gone.
+    pub fn there(&self) -> u32 {
+        let gone = |owner: &Owner| {
+            matches!(
+                owner.outcome,
+                ReplicaOutcome::Unreachable | ReplicaOutcome::Refused(ReplicaError::Closed | ReplicaError::Unreachable)
+            )
+        };
+        self.count(|owner| !gone(owner))
+    }
+
     pub fn count(&self, of: impl Fn(&Owner) -> bool) -> u32 {
         u32::try_from(self.owners.iter().filter(|owner| of(owner)).count()).unwrap_or(u32::MAX)
     }
@@ -123,12 +154,43 @@ impl Plan {
     }
 
     /// Notes an owner's answer; false for one that nobody waits for any more.
-    pub fn answered(&mut self, now: Mono, tag: Tag, outcome: ReplicaOutcome) -> bool {
-        self.owners.get_mut(tag.owner).is_some_and(|owner| owner.answered(now, tag.round, outcome))
+    pub fn answered(&mut self, view: &View<'_>, tag: Tag, outcome: ReplicaOutcome) -> bool {
+        let Some(owner) = self.owners.get_mut(tag.owner).filter(|owner| owner.awaits(tag.round)) else { return false };
+        owner.wait = owner.asked_at.map_or(Duration::ZERO, |asked| view.now.since(asked));
+        match outcome {
+            ReplicaOutcome::Refused(error) if passes(view, &error) => owner.retry = Some(error),
+            outcome => owner.outcome = outcome,
+        }
+        true
     }
 
     pub fn asks_retry(&self) -> bool {
-        self.owners.iter().any(|owner| owner.retry)
+        self.owners.iter().any(|owner| owner.retry.is_some())
+    }
+
+    /// Whether some owner refused only because two nodes have not caught up with each other.
+    pub fn may_catch_up(&self, view: &View<'_>) -> bool {
+        self.owners.iter().any(|owner| matches!(&owner.outcome, ReplicaOutcome::Refused(error) if passes(view, error)))
+    }
+
+    /// The owner on this node, if its answer is awaited.
+    pub fn waits_for(&self, node: NodeId) -> Option<usize> {
+        self.owners.iter().position(|owner| owner.node == node && owner.is_waiting())
+    }
+
+    /// Hints that are durable, for owners that have not acknowledged.
+    pub fn hinted(&self) -> u32 {
+        self.count(|owner| owner.hint == Hint::Kept && !matches!(owner.outcome, ReplicaOutcome::Applied))
+    }
+}
+
+/// Whether a refusal is over as soon as two nodes know the same ring and the same schema.
+pub(crate) fn passes(view: &View<'_>, error: &ReplicaError) -> bool {
+    match error {
+        ReplicaError::StaleRing { .. } | ReplicaError::Behind => true,
+        // A table that is dropped here as well is gone.
+        ReplicaError::UnknownTable { table } => view.schema.table(*table).is_some(),
+        _ => false,
     }
 }
 
@@ -139,38 +201,82 @@ impl Owner {
             node,
             outcome,
             round: 0,
-            retry: false,
+            retry: None,
             asked_at: None,
+            sent_at: Mono::default(),
             wait: Duration::ZERO,
             digest: None,
             repaired: false,
+            suspected: false,
+            hint: Hint::None,
         }
     }
 
     /// Notes that it is being asked; the answer awaited is the one to `round`.
     pub fn ask(&mut self, now: Mono) {
         self.round = self.round.wrapping_add(1);
-        self.retry = false;
+        self.retry = None;
         self.asked_at.get_or_insert(now);
+        self.sent_at = now;
         self.outcome = ReplicaOutcome::Waiting;
     }
 
-    fn answered(&mut self, now: Mono, round: u16, outcome: ReplicaOutcome) -> bool {
-        if round != self.round || self.retry || !self.is_waiting() {
-            return false;
-        }
-        self.retry = matches!(&outcome, ReplicaOutcome::Refused(ReplicaError::StaleRing { .. } | ReplicaError::Behind));
-        if !self.retry {
-            self.outcome = outcome;
-        }
-        self.wait = self.asked_at.map_or(Duration::ZERO, |asked| now.since(asked));
-        true
+    fn awaits(&self, round: u16) -> bool {
+        round == self.round && self.retry.is_none() && self.is_waiting()
     }
 
-    /// An owner of another ring is not asked again.
+    /// Its refusal is of the moment: it is to be asked again.
+    pub fn ask_later(&mut self) {
+        if let ReplicaOutcome::Refused(error) = &self.outcome {
+            self.retry = Some(error.clone());
+            self.outcome = ReplicaOutcome::Waiting;
+        }
+    }
+
+    /// It is not asked again; its refusal stands.
     pub fn give_up(&mut self) {
-        self.retry = false;
-        self.outcome = ReplicaOutcome::Refused(ReplicaError::Behind);
+        if let Some(error) = self.retry.take() {
+            self.outcome = ReplicaOutcome::Refused(error);
+        }
+    }
+
+    /// What it was asked is of no use any more; it may be asked something else.
+    pub fn forget(&mut self) {
+        if self.is_waiting() {
+            self.round = self.round.wrapping_add(1);
+            (self.retry, self.outcome) = (None, ReplicaOutcome::NotAsked);
+        }
+    }
+
+    /// Whether a write is known to miss this owner now, whatever becomes of the request.
+    pub fn is_missed(&self) -> bool {
+        match &self.outcome {
+            ReplicaOutcome::Unreachable | ReplicaOutcome::Refused(ReplicaError::Unreachable) => true,
+            ReplicaOutcome::Waiting => self.suspected,
+            _ => false,
+        }
+    }
+
+    /// Whether a write that was accepted owes this owner a hint; `overdue`: what has not answered by now does not count
+    /// on answering.
+    pub fn is_owed(&self, overdue: bool) -> bool {
+        match &self.outcome {
+            ReplicaOutcome::Unreachable | ReplicaOutcome::Lost => true,
+            ReplicaOutcome::Waiting => overdue || self.suspected,
+            // No retry would change these.
+            ReplicaOutcome::Refused(
+                ReplicaError::InvalidMutation(_)
+                | ReplicaError::Malformed
+                | ReplicaError::Misplaced
+                | ReplicaError::TooLarge { .. },
+            ) => false,
+            ReplicaOutcome::Refused(_) => true,
+            ReplicaOutcome::NotAsked
+            | ReplicaOutcome::Applied
+            | ReplicaOutcome::Data
+            | ReplicaOutcome::Digest
+            | ReplicaOutcome::Hinted => false,
+        }
     }
 
     pub fn is_waiting(&self) -> bool {
@@ -183,8 +289,12 @@ impl Owner {
             ReplicaOutcome::NotAsked | ReplicaOutcome::Unreachable => false,
             ReplicaOutcome::Refused(error) => !error.refused_before_applying(),
             // One that waits to be asked again has refused what it was asked.
-            ReplicaOutcome::Waiting => !self.retry,
-            ReplicaOutcome::Applied | ReplicaOutcome::Data | ReplicaOutcome::Digest | ReplicaOutcome::Lost => true,
+            ReplicaOutcome::Waiting => self.retry.is_none(),
+            ReplicaOutcome::Applied
+            | ReplicaOutcome::Data
+            | ReplicaOutcome::Digest
+            | ReplicaOutcome::Lost
+            | ReplicaOutcome::Hinted => true,
         }
     }
 
@@ -196,7 +306,14 @@ impl Owner {
         ReplicaReport {
             node: self.node,
             name: view.ring.node(self.node).map_or_else(String::new, |node| node.name.clone()),
-            outcome: self.outcome.clone(),
+            outcome: match (&self.outcome, self.hint) {
+                // It was asked, and gave its place to another.
+                (ReplicaOutcome::NotAsked, _) if self.asked_at.is_some() => ReplicaOutcome::Waiting,
+                (ReplicaOutcome::Applied, _) | (_, Hint::None | Hint::Asked | Hint::Again | Hint::NotKept) => {
+                    self.outcome.clone()
+                }
+                (_, Hint::Kept) => ReplicaOutcome::Hinted,
+            },
             wait,
             digest: self.digest,
             repaired: self.repaired,
@@ -204,14 +321,18 @@ impl Owner {
     }
 }
 
-fn resolve(view: &View<'_>, target: &Target) -> Result<Arc<Table>, CoordinatorError> {
-    view.schema.resolve(&target.keyspace, &target.table).map_err(|error| match error {
+pub(crate) fn resolve(view: &View<'_>, keyspace: &str, table: &str) -> Result<Arc<Table>, CoordinatorError> {
+    view.schema.resolve(keyspace, table).map_err(|error| match error {
         ResolveError::UnknownKeyspace { keyspace } => CoordinatorError::UnknownKeyspace { keyspace },
         ResolveError::UnknownTable { keyspace, table } => CoordinatorError::UnknownTable { keyspace, table },
     })
 }
 
-fn required(view: &View<'_>, settings: &KeyspaceSettings, consistency: Consistency) -> Result<u32, CoordinatorError> {
+pub(crate) fn required(
+    view: &View<'_>,
+    settings: &KeyspaceSettings,
+    consistency: Consistency,
+) -> Result<u32, CoordinatorError> {
     match consistency {
         Consistency::Exactly(n) if u32::from(n) > settings.rf => {
             Err(CoordinatorError::LevelNotAllowed { n: u32::from(n), rf: settings.rf })

@@ -3,24 +3,28 @@
 //! Three replicas n1 to n3; the coordinator stands on n1. A send waits at its node until the script says what becomes of
 //! it. Lines:
 //! ```text
-//! ring N [rf=N] [repair=blocking|background|off] [nodes=N]    what the coordinator knows from now on (version N)
+//! ring N [rf=N] [repair=blocking|background|off] [nodes=N] [hints=off]
+//!                                                             what the coordinator knows from now on (version N)
 //! knows nX N                                                  what a replica knows
-//! down nX | up nX                                             no way to it
+//! down nX | up nX                                             no way to it, for what begins from now on
+//! drop lww                                                    this node hears that its table `lww` is gone
+//! suspect nX                                                  gossip suspects it from now on
 //! put AS TABLE KEY VALUE [c=LEVEL] [context=AS] [ts=N] [ttl=S] [op=KEY]
 //! del AS TABLE KEY [..]           get AS TABLE KEY [c=LEVEL] [lww]
 //! serve nX..                      the oldest waiting send is served and answered
 //! apply nX                        it is served, its answer is lost
 //! lose nX                         it is lost
 //! swallow nX                      it is forgotten: no answer ever comes
-//! refuse nX full|wrote|cap|overloaded|ahead|closed|damaged|unknown
+//! refuse nX full|wrote|cap|overloaded|ahead|closed|damaged|unknown|dropped|gone
+//! keep nX.. | keep nX busy | keep nX no                       the oldest hint asked for nX is durable, found no room, is not kept
 //! wait MS                         time passes; the machine wakes if it asked to
 //! show nX TABLE KEY               what that replica holds
 //! ```
 
 use crate::{
     error::CoordinatorError,
-    fixture::{Coordinator, Double, Sent, answered, delete, get, node, put, ring, target},
-    machine::{Answered, Effect, Event, Tag},
+    fixture::{Coordinator, Double, Sent, answered, delete, get, node, put, ring, ring_without_hints, schema, target},
+    machine::{Answered, Effect, Event, HintAnswer, Tag},
     messages::{Found, ReplicaOutcome, ReplicaReport, Value, Write},
 };
 use bytes::Bytes;
@@ -28,6 +32,7 @@ use kula_actor::Reply;
 use kula_lattice::{Body, Cell, Context, ContextKey, Mutation, Partition};
 use kula_placement::ReadRepair;
 use kula_replica::{Answer, Op, Origin, ReplicaError};
+use kula_schema::Schema;
 use kula_types::{NodeId, TableId, Timestamp};
 use std::{
     collections::BTreeMap,
@@ -40,6 +45,7 @@ struct Script {
     coordinator: Coordinator,
     replicas: BTreeMap<NodeId, Double>,
     waiting: Vec<Sent>,
+    hints: Vec<(u64, NodeId)>,
     names: BTreeMap<u64, String>,
     contexts: BTreeMap<String, String>,
     /// Whose reply was sent last.
@@ -52,6 +58,7 @@ fn check(script: &str, text: &str) {
         coordinator: Coordinator::new(1, 0xa, 0, ring(1, 3, 3, ReadRepair::Blocking)),
         replicas: (1..=3).map(|index| (node(index), Double::default())).collect(),
         waiting: Vec::new(),
+        hints: Vec::new(),
         names: BTreeMap::new(),
         contexts: BTreeMap::new(),
         answered: Arc::default(),
@@ -81,13 +88,26 @@ impl Script {
                 let number = |name, default: u32| option(rest, name).map_or(default, |text| text.parse().unwrap());
                 let repair = option(rest, "repair").map_or(ReadRepair::Blocking, |word| word.parse().unwrap());
                 let nodes = usize::try_from(number("nodes", 3)).unwrap();
-                self.coordinator.ring = ring(version.parse().unwrap(), nodes, number("rf", 3), repair);
+                let version = version.parse().unwrap();
+                self.coordinator.ring = match option(rest, "hints") {
+                    Some("off") => ring_without_hints(version, nodes, number("rf", 3), repair),
+                    _ => ring(version, nodes, number("rf", 3), repair),
+                };
             }
             ["knows", replica, version] => {
                 self.replica(replica).ring_version = Some(version.parse().unwrap());
             }
             ["down", replica] => drop(self.coordinator.unreachable.insert(by_name(replica))),
             ["up", replica] => drop(self.coordinator.unreachable.remove(&by_name(replica))),
+            ["drop", "lww"] => self.coordinator.schema = Schema::first(),
+            ["suspect", replica] => {
+                self.coordinator.unreachable.insert(by_name(replica));
+                let effects = self.coordinator.step(Event::Suspected { node: by_name(replica) });
+                self.effects(effects);
+            }
+            ["keep", replica, "busy"] => self.hinted(replica, HintAnswer::Busy),
+            ["keep", replica, "no"] => self.hinted(replica, HintAnswer::NotKept),
+            ["keep", replicas @ ..] => replicas.iter().for_each(|replica| self.hinted(replica, HintAnswer::Kept)),
             ["put", name, table, key, value, rest @ ..] => self.write(name, put(table, key, value), rest),
             ["del", name, table, key, rest @ ..] => self.write(name, delete(table, key), rest),
             ["get", name, table, key, rest @ ..] => {
@@ -167,6 +187,14 @@ impl Script {
         self.waiting.remove(at.unwrap_or_else(|| panic!("nothing waits at {replica}\n{}", self.out)))
     }
 
+    fn hinted(&mut self, replica: &str, answer: HintAnswer) {
+        let target = by_name(replica);
+        let at = self.hints.iter().position(|(_, asked)| *asked == target);
+        let (request, _) = self.hints.remove(at.unwrap_or_else(|| panic!("no hint for {replica}\n{}", self.out)));
+        let effects = self.coordinator.step(Event::Hinted { request, target, answer });
+        self.effects(effects);
+    }
+
     fn replied(&mut self, tag: Tag, answer: Answered) {
         let effects = self.coordinator.step(Event::Replied { tag, answer });
         self.effects(effects);
@@ -190,7 +218,11 @@ impl Script {
                         Ok(answer) => {
                             let context = answer.context.map(|token| self.context(&name, token)).unwrap_or_default();
                             let replicas = show_reports(&answer.replicas);
-                            format!("{name} = ok {}/{}{context} [{replicas}]", answer.acked, answer.rf)
+                            let hinted = match answer.hinted {
+                                0 => String::new(),
+                                hinted => format!(" hinted {hinted}"),
+                            };
+                            format!("{name} = ok {}/{}{hinted}{context} [{replicas}]", answer.acked, answer.rf)
                         }
                         Err(error) => format!("{name} = {}", self.show_error(&name, error)),
                     }
@@ -212,6 +244,19 @@ impl Script {
                 Effect::ManySiblings { values, say, .. } => {
                     format!("{values} siblings{}", if say { ": say so" } else { "" })
                 }
+                Effect::StoreHint { request, target, mutation, .. } => {
+                    let mid = Mutation::decode(&mutation).unwrap().mid;
+                    let line = format!("{} hint for {} {mid:?}", self.names[&request], self.name_of(target));
+                    self.hints.push((request, target));
+                    line
+                }
+                Effect::AnswerScan { .. } => unreachable!("scans have scripts of their own"),
+                // Somebody was just made to say so.
+                Effect::Hinted(_) => continue,
+                Effect::PullRing { from } => format!("pull the ring from {}", self.name_of(from)),
+                Effect::OtherRing => continue,
+                Effect::Hedged => "hedge".into(),
+                Effect::CrowdedOut => "crowded out".into(),
                 Effect::Repaired => "repaired".into(),
                 Effect::Late => "late".into(),
             };
@@ -267,7 +312,9 @@ fn refusal(word: &str) -> ReplicaError {
         "ahead" => ReplicaError::ClockAhead { by: Duration::from_secs(61) },
         "closed" => ReplicaError::Closed,
         "damaged" => ReplicaError::Damaged,
-        "unknown" => ReplicaError::UnknownTable { table: TableId([0; 16]) },
+        "dropped" => ReplicaError::UnknownTable { table: TableId([0; 16]) },
+        "unknown" => ReplicaError::UnknownTable { table: schema().resolve("kv", "default").unwrap().id },
+        "gone" => ReplicaError::Unreachable,
         _ => panic!("no such refusal: {word}"),
     }
 }
@@ -286,6 +333,7 @@ fn show_op(op: &Op) -> String {
         }
         Op::Read { answer: Answer::Data, .. } => "read data".into(),
         Op::Read { answer: Answer::Digest, .. } => "read digest".into(),
+        Op::ReadRange { .. } => "read range".into(),
     }
 }
 
@@ -351,6 +399,11 @@ scripts!(
     write_timeout_is_unknown,
     write_refused,
     write_stale_ring,
+    write_catching_up,
+    hints_unreachable,
+    hints_after_the_answer,
+    hints_suspected,
+    hints_none,
     causal_context,
     causal_delete,
     sibling_cap,
@@ -360,5 +413,7 @@ scripts!(
     read_repair_background,
     read_repair_off,
     read_failures,
+    read_hedges,
+    read_suspected,
     refused_before_sending,
 );

@@ -5,20 +5,27 @@
 
 use bytes::Bytes;
 use kula_actor::{
-    Backoff, Escalation, Intensity, MailboxConfig, Pending, Place, Registry, Reply, Snapshot, Strategy, Supervisor,
+    Backoff, Door, Escalation, Intensity, MailboxConfig, Pending, Place, Registry, Reply, Snapshot, Strategy,
+    Supervisor,
 };
-use kula_clock::{Clock, ManualClock};
+use kula_catalog::{CatalogActor, SchemaHandle};
+use kula_clock::{Clock, Hlc, ManualClock};
 use kula_coordinator::{
     Applied, Change, CoordinatorError, Coordinators, Found, NoPeers, PeerSender, Read, ReadAnswer, ReplicaOutcome,
     Target, Write, WriteAnswer,
 };
-use kula_disk::{SimDisk, log::Loss};
-use kula_lattice::Join;
+use kula_disk::{Disk, SimDisk, log::Loss};
+use kula_gossip::{About, Gossip, Membership};
+use kula_handoff::Handoff;
+use kula_lattice::Join as _;
+use kula_net::{Net, OsNet};
 use kula_placement::{KeyspaceSettings, Partitioner, Ring, RingContextKey, RingNode, Secret};
 use kula_replica::{Outcome, Replicas, Request};
+use kula_ring::{Join, RingActor, RingHandle};
 use kula_schema::{Schema, TableDefinition, TableKind, TableOptions};
 use kula_storage::{Compression, Places, StorageConfig, SyncMode};
-use kula_types::{ClusterId, Consistency, Mono, NodeId, PartitionKey, Timestamp, Token};
+use kula_transport::{Admission, Myself, Peers};
+use kula_types::{ClusterId, Consistency, Life, Mono, NodeId, PartitionKey, Timestamp, Token};
 use std::{
     future::Future,
     sync::{Arc, Mutex},
@@ -121,7 +128,8 @@ fn run_in<F: Future<Output = ()>>(
         let places =
             Places { shards: shards.clone(), commit_log: Place::Local, flush: Place::Local, identity: Place::Local };
         let (storage, mut children) = kula_storage::spawn(opened, &registry, places, clock.clone(), &log);
-        let (ring, schema) = (Snapshot::new(Arc::new(ring)), Snapshot::new(Arc::new(schema())));
+        let rooms = Below::spawn(ring, clock.clone(), &hlc, &registry, &log).await;
+        let Below { ring, schema, peers: transport, gossip, ring_door, catalog_door } = rooms;
         let (replicas, of_replicas): (Replicas, _) = kula_replica::spawn(
             kula_replica::Spawn {
                 ring: ring.clone(),
@@ -130,6 +138,10 @@ fn run_in<F: Future<Output = ()>>(
                 hlc: hlc.clone(),
                 storage,
                 places: shards,
+                peers: transport,
+                inbound: Place::Local,
+                ring_door: ring_door.clone(),
+                catalog_door,
             },
             &registry,
         );
@@ -142,6 +154,9 @@ fn run_in<F: Future<Output = ()>>(
                 clock: clock.clone(),
                 replicas,
                 peers,
+                handoff: Handoff::none(),
+                gossip,
+                ring_door,
                 places: vec![Place::Local; 2],
                 mailbox: MailboxConfig::default(),
                 log: log.clone(),
@@ -164,6 +179,81 @@ fn run_in<F: Future<Output = ()>>(
             () = async { body.await; std::future::pending().await } => unreachable!("it waits for ever"),
         }
     })
+}
+
+/// What stands below replicas and coordinators; none of it runs, and nobody else is there.
+struct Below {
+    ring: RingHandle,
+    schema: SchemaHandle,
+    peers: Peers,
+    gossip: Gossip,
+    ring_door: Door<RingActor>,
+    catalog_door: Door<CatalogActor>,
+}
+
+impl Below {
+    async fn spawn(
+        ring: Ring,
+        clock: Arc<dyn Clock>,
+        hlc: &Arc<Hlc>,
+        registry: &Registry,
+        log: &slog::Logger,
+    ) -> Below {
+        let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));
+        let me = ring.nodes[0].clone();
+        let myself = Myself {
+            cluster_name: "test".into(),
+            node: me.id,
+            life: Life(1),
+            boot: 1,
+            name: me.name.clone(),
+            address: me.address.clone(),
+        };
+        let about =
+            About { http_address: "127.0.0.1:7080".into(), dc: me.dc.clone(), rack: me.rack.clone(), weight: 1 };
+        let alone = Membership::alone(myself.introduction(&Admission::default()), about);
+        let gossip = Gossip::standing(Snapshot::new(Arc::new(alone)));
+        let spawn = kula_transport::Spawn {
+            me: myself,
+            admission: Admission::default(),
+            net: Arc::new(OsNet),
+            listener: OsNet.listen("127.0.0.1:0").await.unwrap(),
+            clock: clock.clone(),
+            roll: Arc::new(|| 0.5),
+            places: vec![Place::Local],
+            log: log.clone(),
+        };
+        let (peers, _) = kula_transport::spawn(spawn, registry);
+        let join = Join { first_seed_is_me: true, first_seed: me.address.clone(), expect: 1, seeds: 0 };
+        let spawn = kula_ring::Spawn {
+            disk: disk.clone(),
+            ring,
+            me,
+            join,
+            drawn: kula_ring::draw().unwrap(),
+            gossip: gossip.clone(),
+            peers: peers.clone(),
+            clock: clock.clone(),
+            roll: Arc::new(|| 0.5),
+            place: Place::Local,
+            log: log.clone(),
+        };
+        let (ring_door, ring, _, _) = kula_ring::spawn(spawn, registry);
+        let spawn = kula_catalog::Spawn {
+            disk,
+            schema: schema(),
+            ring: ring.clone(),
+            ring_door: ring_door.clone(),
+            clock,
+            hlc: Arc::clone(hlc),
+            gossip: gossip.clone(),
+            peers: peers.clone(),
+            place: Place::Local,
+            log: log.clone(),
+        };
+        let (catalog_door, schema, _) = kula_catalog::spawn(spawn, registry);
+        Below { ring, schema, peers, gossip, ring_door, catalog_door }
+    }
 }
 
 fn target(table: &str, key: &str) -> Target {

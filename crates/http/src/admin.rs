@@ -15,7 +15,7 @@ use actix_web::{HttpResponse, http::header::ContentType, web::Payload};
 use bytes::Bytes;
 use kula_actor::METRICS_CONTENT_TYPE;
 use kula_coordinator::Found;
-use kula_operator::{KeyspaceWish, TableWish};
+use kula_operator::{KeyspaceSettingsWish, KeyspaceWish, TableWish};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The routes of this version; a test holds it to them.
@@ -40,8 +40,39 @@ pub fn metrics(front: &Front) -> HttpResponse {
 pub async fn create_keyspace(front: &Front, head: &Head<'_>, payload: &mut Payload) -> Result<HttpResponse, Problem> {
     front.open()?;
     let wish: KeyspaceWish = command(front, head, payload).await?;
-    let made = front.operator.create_keyspace(wish, head.patience).await?;
+    let made = front.operator.create_keyspace(wish, head.change_patience).await?;
     Ok(created(&made))
+}
+
+pub fn keyspace(front: &Front, keyspace: &str) -> Result<HttpResponse, Problem> {
+    Ok(json(&front.operator.keyspace(keyspace)?))
+}
+
+pub async fn alter_keyspace(
+    front: &Front,
+    keyspace: &str,
+    head: &Head<'_>,
+    payload: &mut Payload,
+) -> Result<HttpResponse, Problem> {
+    front.open()?;
+    let wish: KeyspaceSettingsWish = command(front, head, payload).await?;
+    Ok(json(&front.operator.alter_keyspace(keyspace, wish, head.change_patience).await?))
+}
+
+pub async fn drop_keyspace(front: &Front, keyspace: &str, head: &Head<'_>) -> Result<HttpResponse, Problem> {
+    front.open()?;
+    front.operator.drop_keyspace(keyspace, head.change_patience).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+pub fn table(front: &Front, keyspace: &str, table: &str) -> Result<HttpResponse, Problem> {
+    Ok(json(&front.operator.table(keyspace, table)?))
+}
+
+pub async fn drop_table(front: &Front, keyspace: &str, table: &str, head: &Head<'_>) -> Result<HttpResponse, Problem> {
+    front.open()?;
+    front.operator.drop_table(keyspace, table, head.change_patience).await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 pub async fn create_table(
@@ -52,7 +83,7 @@ pub async fn create_table(
 ) -> Result<HttpResponse, Problem> {
     front.open()?;
     let wish: TableWish = command(front, head, payload).await?;
-    let made = front.operator.create_table(keyspace, wish, head.patience).await?;
+    let made = front.operator.create_table(keyspace, wish, head.change_patience).await?;
     Ok(created(&made))
 }
 

@@ -20,7 +20,7 @@ use std::{
 
 const KULA_REPLICAS: HeaderName = HeaderName::from_static("kula-replicas");
 const KULA_ACKED_BY: HeaderName = HeaderName::from_static("kula-acked-by");
-const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const SIBLINGS_JSON: HeaderValue = HeaderValue::from_static("application/vnd.kula.siblings+json");
 /// The last microsecond of the year 9999: RFC 3339 has four digits for a year.
@@ -71,7 +71,7 @@ impl<'a> Part<'a> {
     }
 
     /// `queue;dur=0.012, replicas;dur=0.801, total;dur=0.822, n1;dur=0.801;desc="applied"` in milliseconds.
-    fn server_timing(&self) -> String {
+    pub fn server_timing(&self) -> String {
         let mut text = String::with_capacity(96);
         for (name, span) in
             [("queue", self.timing.queue), ("replicas", self.timing.replicas), ("total", self.timing.total)]
@@ -258,7 +258,7 @@ fn dot(dot: Dot) -> String {
 }
 
 /// Times before 1970 and after 9999, which a client's own timestamp may be, are shown as the nearest that has a form.
-fn rfc3339(ts: Timestamp) -> String {
+pub fn rfc3339(ts: Timestamp) -> String {
     let micros = u64::try_from(ts.micros()).unwrap_or(0).min(RFC3339_MICROS_MAX);
     humantime::format_rfc3339_micros(UNIX_EPOCH + Duration::from_micros(micros)).to_string()
 }

@@ -7,7 +7,7 @@ use crate::{
     problem::{Applied, KULA_CONTEXT, Problem},
     refusal::Refusal,
     route::Route,
-    translate,
+    scan, translate,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -57,7 +57,10 @@ impl Front {
     pub fn open(&self) -> Result<(), Refusal> {
         match self.operator.readiness().stage() {
             Stage::Ready => Ok(()),
-            Stage::Starting => Err(Refusal::Starting),
+            Stage::Starting => Err(match self.operator.waits_for() {
+                Some(sentence) => Refusal::Waiting { sentence },
+                None => Refusal::Starting,
+            }),
             Stage::Stopping => Err(Refusal::Stopping),
         }
     }
@@ -143,8 +146,7 @@ async fn respond(
             }
         }
         Route::Batch { keyspace, table } => batch::run(front, &keyspace, &table, head, payload).await,
-        Route::Scan { .. } => Err(Refusal::NotThereYet { what: "listing a table's keys in token order" }.into()),
-        Route::Hints => Err(Refusal::NotThereYet { what: "hinted hand-off" }.into()),
+        Route::Scan { keyspace, table } => scan::page(front, &keyspace, &table, query, head).await,
         Route::Events => Err(Refusal::NotThereYet { what: "the stream of events" }.into()),
         Route::Dashboard => Err(Refusal::NotThereYet { what: "the dashboard" }.into()),
         Route::Replica { keyspace, table, key } => {
@@ -152,9 +154,19 @@ async fn respond(
         }
         Route::Keyspaces if *request.method() == Method::POST => admin::create_keyspace(front, head, payload).await,
         Route::Tables { keyspace } => admin::create_table(front, &keyspace, head, payload).await,
+        Route::Keyspace { keyspace } => match *request.method() {
+            Method::PATCH => admin::alter_keyspace(front, &keyspace, head, payload).await,
+            Method::DELETE => admin::drop_keyspace(front, &keyspace, head).await,
+            _ => admin::keyspace(front, &keyspace),
+        },
+        Route::Table { keyspace, table } => match *request.method() {
+            Method::DELETE => admin::drop_table(front, &keyspace, &table, head).await,
+            _ => admin::table(front, &keyspace, &table),
+        },
         Route::Keyspaces => Ok(admin::json(&front.operator.keyspaces())),
         Route::Status => Ok(admin::json(&front.operator.status().await)),
         Route::Ring => Ok(admin::json(&front.operator.ring())),
+        Route::Hints => Ok(admin::json(&front.operator.hints())),
         Route::Actors => Ok(admin::json(&front.operator.actors())),
         Route::Tasks => Ok(admin::json(&front.operator.tasks())),
         Route::Config => Ok(admin::json(front.operator.config())),

@@ -18,6 +18,8 @@ pub struct Head<'a> {
     pub consistency: Consistency,
     /// How long the request may take from when it is complete.
     pub patience: Duration,
+    /// Likewise for a change that all live nodes must hear of, which takes longer unless the client says otherwise.
+    pub change_patience: Duration,
     pub context: Option<&'a str>,
     pub ttl: Option<Duration>,
     pub timestamp: Option<Timestamp>,
@@ -44,6 +46,7 @@ impl<'a> Head<'a> {
         let mut head = Head {
             consistency: Consistency::Quorum,
             patience: Duration::from_millis(DEADLINE_MS_DEFAULT),
+            change_patience: limits::CHANGE_PATIENCE,
             context: None,
             ttl: None,
             timestamp: None,
@@ -85,6 +88,7 @@ impl<'a> Head<'a> {
         }
         head.consistency = level.unwrap_or(head.consistency);
         head.patience = deadline.unwrap_or(head.patience);
+        head.change_patience = deadline.unwrap_or(head.change_patience);
         Ok(head)
     }
 }
@@ -191,6 +195,7 @@ mod tests {
         let expected = Head {
             consistency: Consistency::LocalQuorum,
             patience: Duration::from_millis(250),
+            change_patience: Duration::from_millis(250),
             context: Some("AQOx"),
             ttl: Some(Duration::from_secs(60)),
             timestamp: Timestamp::from_micros(-5).ok(),

@@ -4,6 +4,8 @@
 //! error into HTTP. It decides nothing about data. Every head, body, batch, connection and wait is bounded (`limits`);
 //! whatever goes wrong is one RFC 9457 problem with a code of `docs/codes`.
 
+#![allow(clippy::result_large_err, reason = "a problem is made once, for an answer that is about to be written")]
+
 mod admin;
 mod answer;
 mod batch;
@@ -17,6 +19,7 @@ mod outgoing;
 mod problem;
 mod refusal;
 mod route;
+mod scan;
 mod server;
 mod translate;
 

@@ -30,6 +30,9 @@ pub const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 /// The unread rest of a refused request's body, read to keep the connection: past this a new connection is cheaper.
 pub const SETTLE_BYTES_MAX: usize = 64 << 10;
 pub const SETTLE_TIME_MAX: Duration = Duration::from_secs(1);
+/// A change of the schema unless the client says otherwise: the ring decides within 10 s, then the catalogue waits 10 s for
+/// every live node and says who lacks the change. Giving up before it has said so would leave the client guessing.
+pub const CHANGE_PATIENCE: Duration = Duration::from_secs(22);
 /// The JSON of a command of an operator: names and settings.
 pub const COMMAND_BYTES_MAX: usize = 64 << 10;
 /// Items of a batch: all its answers wait in memory for the slowest.

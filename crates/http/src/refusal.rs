@@ -46,6 +46,9 @@ pub enum Refusal {
     NotThereYet { what: &'static str },
     #[error("the node is starting and takes no requests yet")]
     Starting,
+    /// There is no ring; the sentence says what is waited for.
+    #[error("{sentence}")]
+    Waiting { sentence: String },
     #[error("the node is shutting down")]
     Stopping,
 }

@@ -23,7 +23,9 @@ pub enum Route<'a> {
     Tasks,
     Hints,
     Keyspaces,
+    Keyspace { keyspace: Cow<'a, str> },
     Tables { keyspace: Cow<'a, str> },
+    Table { keyspace: Cow<'a, str>, table: Cow<'a, str> },
     Config,
     Events,
     Live,
@@ -40,6 +42,8 @@ impl Route<'_> {
             Route::Key { .. } => "GET, HEAD, PUT, DELETE",
             Route::Batch { .. } | Route::Tables { .. } => "POST",
             Route::Keyspaces => "GET, HEAD, POST",
+            Route::Keyspace { .. } => "GET, HEAD, PATCH, DELETE",
+            Route::Table { .. } => "GET, HEAD, DELETE",
             Route::Scan { .. }
             | Route::Replica { .. }
             | Route::Status
@@ -79,8 +83,16 @@ fn path_of(path: &str) -> Option<Route<'_>> {
         return Some(Route::Replica { keyspace: name(keyspace), table: name(table), key });
     }
     if let Some(rest) = path.strip_prefix("/v1/keyspaces/") {
-        let (keyspace, rest) = rest.split_once('/')?;
-        return (rest == "tables").then(|| Route::Tables { keyspace: name(keyspace) });
+        let mut parts = rest.split('/');
+        let keyspace = parts.next().filter(|keyspace| !keyspace.is_empty()).map(name)?;
+        return match (parts.next(), parts.next(), parts.next()) {
+            (None, ..) => Some(Route::Keyspace { keyspace }),
+            (Some("tables"), None, _) => Some(Route::Tables { keyspace }),
+            (Some("tables"), Some(table), None) if !table.is_empty() => {
+                Some(Route::Table { keyspace, table: name(table) })
+            }
+            _ => None,
+        };
     }
     Some(match path {
         "/v1/status" => Route::Status,
@@ -158,7 +170,7 @@ impl KeyQuery {
     }
 }
 
-fn parameter(name: &str, accepts: &'static str) -> Refusal {
+pub fn parameter(name: &str, accepts: &'static str) -> Refusal {
     Refusal::Parameter { name: name.chars().take(64).collect(), accepts }
 }
 
@@ -237,6 +249,10 @@ mod tests {
                 (Method::GET, "/v1/replica/kv/default/a/b"),
                 (Method::POST, "/v1/keyspaces/shop/tables"),
                 (Method::POST, "/v1/keyspaces/shop/tables/x"),
+                (Method::DELETE, "/v1/keyspaces/shop/tables/x"),
+                (Method::GET, "/v1/keyspaces/shop/tables/x/y"),
+                (Method::PATCH, "/v1/keyspaces/shop"),
+                (Method::GET, "/v1/keyspaces/shop/"),
                 (Method::GET, "/healthz/ready"),
                 (Method::GET, "/healthz/ready/"),
                 (Method::OPTIONS, "*"),

@@ -71,6 +71,11 @@ impl From<Refusal> for Problem {
             ),
             Refusal::NotThereYet { .. } => about(&codes::NOT_THERE_YET, "/openapi.json lists what this node can do"),
             Refusal::Starting => about(&codes::NOT_READY, "wait until /healthz/ready answers 200").retry(),
+            Refusal::Waiting { .. } => about(
+                &codes::WAITING_FOR_RING,
+                "start the nodes that are missing, with the same cluster name and the same seeds",
+            )
+            .retry(),
             Refusal::Stopping => about(&codes::SHUTTING_DOWN, ELSEWHERE).retry(),
         }
     }
@@ -179,8 +184,36 @@ impl From<OperatorError> for Problem {
             OperatorError::ModeNotThereYet { .. } | OperatorError::OptionNotThereYet { .. } => {
                 about(&codes::MODE_NOT_THERE_YET, "leave the setting out for now")
             }
+            OperatorError::MovesData { .. } => about(
+                &codes::MOVES_DATA,
+                "make a new keyspace with these settings, or leave out what would give keys to other owners",
+            ),
+            OperatorError::WaitingForRing { sentence } => Refusal::Waiting { sentence }.into(),
+            OperatorError::NoRingMajority { need, answered, may_have_changed } => {
+                let applied = if may_have_changed { Applied::Unknown } else { Applied::No };
+                about(&codes::NO_RING_MAJORITY, "ask again when kula status shows more members up")
+                    .applied(applied)
+                    .fact("need", need)
+                    .fact("answered", answered)
+                    .retry()
+            }
+            OperatorError::RingContested => {
+                about(&codes::RING_CONTESTED, "look at what is there now, then ask again").retry()
+            }
+            OperatorError::NotEverywhere { lacking } => {
+                about(&codes::NOT_EVERYWHERE, "it spreads by itself; kula status says when all nodes agree")
+                    .applied(Applied::Unknown)
+                    .fact("done_here", true)
+                    .fact("lacking", lacking)
+            }
+            OperatorError::NotAnOwner { owners, .. } => {
+                about(&codes::NOT_AN_OWNER, "ask one of the owners").fact("owners", owners)
+            }
             OperatorError::Overloaded { path, depth, cap } => overloaded(&path, depth, cap, Applied::No),
-            OperatorError::DiskFull => about(&codes::DISK_FULL, DISK).retry(),
+            OperatorError::DiskRefuses { may_have_changed, .. } => {
+                let applied = if may_have_changed { Applied::Unknown } else { Applied::No };
+                about(&codes::DISK_FULL, DISK).applied(applied).retry()
+            }
             OperatorError::ClockLease => {
                 about(&codes::CLOCK_LEASE, "repeat after a second; then look at the disk").retry()
             }
@@ -289,6 +322,7 @@ pub fn outcome(outcome: &ReplicaOutcome) -> &'static str {
         ReplicaOutcome::Data => "data",
         ReplicaOutcome::Digest => "digest",
         ReplicaOutcome::Lost => "answer lost",
+        ReplicaOutcome::Hinted => "hinted",
         ReplicaOutcome::Refused(error) => match error {
             ReplicaError::StaleRing { .. } => "refused: our ring is older",
             ReplicaError::Behind => "refused: its ring is older",
@@ -300,7 +334,10 @@ pub fn outcome(outcome: &ReplicaOutcome) -> &'static str {
             ReplicaError::SiblingCap { .. } => "refused: too many siblings",
             ReplicaError::TooLarge { .. } => "refused: too large",
             ReplicaError::Damaged => "damaged",
-            ReplicaError::InvalidMutation(_) | ReplicaError::Misplaced => "refused: malformed",
+            ReplicaError::InvalidMutation(_) | ReplicaError::Malformed | ReplicaError::Misplaced => {
+                "refused: malformed"
+            }
+            ReplicaError::Unreachable => "unreachable",
             ReplicaError::Closed => "refused: shutting down",
             ReplicaError::Fenced => "failed",
         },
@@ -355,8 +392,9 @@ mod tests {
             Refusal::BodyEncoded,
             Refusal::BatchTooLarge { what: "the batch has 1001 items" },
             Refusal::ConditionalWrite,
-            Refusal::NotThereYet { what: "listing keys in token order" },
+            Refusal::NotThereYet { what: "the stream of events" },
             Refusal::Starting,
+            Refusal::Waiting { sentence: "waiting for a ring: 2 of 3 expected nodes are visible".into() },
             Refusal::Stopping,
         ];
         insta::assert_snapshot!(story(refusals.map(Problem::from)));
@@ -413,6 +451,13 @@ mod tests {
             OperatorError::Name(NameError::Character { found: 'S' }),
             OperatorError::Setting { name: "rf", accepts: "a replication factor is 1 to 32, not 0".into() },
             OperatorError::ModeNotThereYet { what: "the mode sloppy" },
+            OperatorError::MovesData { what: "another replication factor of kv".into() },
+            OperatorError::WaitingForRing { sentence: "waiting for a ring: 2 of 3 expected nodes are visible".into() },
+            OperatorError::NoRingMajority { need: 2, answered: 1, may_have_changed: false },
+            OperatorError::NoRingMajority { need: 3, answered: 2, may_have_changed: true },
+            OperatorError::RingContested,
+            OperatorError::NotEverywhere { lacking: vec!["n2".into(), "n3".into()] },
+            OperatorError::NotAnOwner { node: "n1".into(), owners: vec!["n2".into(), "n3".into()] },
             OperatorError::TimedOut,
             OperatorError::Lost,
             OperatorError::Internal { what: "a secret of ours".into() },

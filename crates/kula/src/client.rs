@@ -1,6 +1,6 @@
 //! Asking a node over HTTP: one place that knows headers, problems and what cannot be reached.
 
-use crate::{cli::Global, exit::Verdict};
+use crate::{cli::Global, cluster::ClusterError, exit::Verdict};
 use serde_json::Value;
 use std::time::Duration;
 use ureq::{Agent, Body, http};
@@ -20,6 +20,9 @@ pub enum Failure {
     /// The command's own words are off.
     #[error("{0}")]
     Usage(String),
+    /// A development cluster on this machine.
+    #[error("{0}")]
+    Cluster(Box<ClusterError>),
     /// Something on this machine.
     #[error("{0:#}")]
     Local(anyhow::Error),
@@ -28,6 +31,12 @@ pub enum Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Failure::Local(error)
+    }
+}
+
+impl From<ClusterError> for Failure {
+    fn from(error: ClusterError) -> Self {
+        Failure::Cluster(Box::new(error))
     }
 }
 
@@ -42,6 +51,7 @@ impl Failure {
             },
             Failure::Unreachable { .. } => Verdict::Unavailable,
             Failure::Usage(_) => Verdict::Usage,
+            Failure::Cluster(error) => error.verdict(),
             Failure::Strange { .. } | Failure::Local(_) => Verdict::Error,
         }
     }
@@ -79,6 +89,12 @@ fn names_a_node(at: &str) -> bool {
     !authority.host().is_empty() && (!has_port || authority.port_u16().is_some_and(|port| port > 0))
 }
 
+fn agent(most: Duration) -> Agent {
+    // 300 is an answer with siblings, not a way to somewhere else.
+    let config = Agent::config_builder().http_status_as_error(false).max_redirects(0).max_redirects_will_error(false);
+    config.timeout_global(Some(most)).build().into()
+}
+
 /// Answers larger than this are not Kula's: a value, or 64 siblings of one, in base64.
 const ANSWER_BYTES_MAX: u64 = 768 << 20;
 
@@ -94,12 +110,13 @@ impl Client {
         if global.timeout > Duration::from_secs(60) || global.timeout.is_zero() {
             return Err(Failure::Usage("--timeout is more than 0 and at most 60s".into()));
         }
-        // 300 is an answer with siblings, not a way to somewhere else.
-        let config =
-            Agent::config_builder().http_status_as_error(false).max_redirects(0).max_redirects_will_error(false);
         // The node keeps the deadline; this is for a node that hangs.
-        let config = config.timeout_global(Some(global.timeout + Duration::from_secs(2))).build();
-        Ok(Client { agent: config.into(), at, timeout: global.timeout })
+        Ok(Client { agent: agent(global.timeout + Duration::from_secs(2)), at, timeout: global.timeout })
+    }
+
+    /// A node that is asked how it is, and counts as silent after `most`.
+    pub fn impatient(at: &str, most: Duration) -> Self {
+        Client { agent: agent(most), at: at.to_string(), timeout: most }
     }
 
     /// One request; any status is an answer.

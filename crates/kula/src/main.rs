@@ -2,9 +2,11 @@
 
 mod cli;
 mod client;
+mod cluster;
 mod commands;
 mod exit;
 mod print;
+mod stopwatch;
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use std::process::ExitCode;
@@ -14,7 +16,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Commands that later versions bring: asked for today, they are refused by name (exit 2), never half done.
 const LATER: &[&str] = &[
-    "cluster",
     "demo",
     "history",
     "resolve",
@@ -22,7 +23,6 @@ const LATER: &[&str] = &[
     "export",
     "top",
     "doctor",
-    "hints",
     "plan",
     "task",
     "repair",

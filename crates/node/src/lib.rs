@@ -6,6 +6,7 @@
 pub mod config;
 mod descriptors;
 mod logging;
+mod membership;
 mod start;
 mod wiring;
 
@@ -34,7 +35,7 @@ async fn until_stopped(loaded: &Loaded, options: &StartOptions, log: &slog::Logg
     let mut signals = [stop_signal(SignalKind::terminate())?, stop_signal(SignalKind::interrupt())?];
     // Before the first file is opened.
     let connections = descriptors::raise(&actor_log(log, "node"));
-    let assembled = assemble(loaded, options, log)?;
+    let assembled = assemble(loaded, options, log).await?;
     let config = &loaded.config;
     let http = HttpConfig {
         address: SocketAddr::new(config.listen.address, config.listen.http),
@@ -45,9 +46,9 @@ async fn until_stopped(loaded: &Loaded, options: &StartOptions, log: &slog::Logg
     let server = serve(&http, assembled.coordinators.clone(), assembled.operator.clone(), actor_log(log, "http"))?;
     let address = server.address;
     let (readiness, clock, ring) = (assembled.readiness.clone(), assembled.clock.clone(), assembled.ring.load());
-    let ready = || {
-        readiness.set_ready();
-        slog::info!(actor_log(log, "node"), "ready: http://{address}"; "event" => "started", "address" => address.to_string(),
+    let started = || {
+        let state = if ring.version > 0 { "ready" } else { "waiting for a ring" };
+        slog::info!(actor_log(log, "node"), "{state}: http://{address}"; "event" => "started", "address" => address.to_string(),
             "data" => config.node.data.display().to_string(), "cluster" => &ring.name, "ring" => ring.version,
             "took_ms" => millis(clock.mono().0));
     };
@@ -58,7 +59,7 @@ async fn until_stopped(loaded: &Loaded, options: &StartOptions, log: &slog::Logg
         readiness.set_stopping();
         server.stop().await;
     };
-    let ended = assembled.supervise(ready, stop).await;
+    let ended = assembled.supervise(started, stop).await;
     match &ended {
         Ok(()) => slog::info!(actor_log(log, "node"), "stopped"; "event" => "stopped"),
         Err(error) => {

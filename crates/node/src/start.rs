@@ -4,11 +4,15 @@ use crate::config::ConfigError;
 use kula_actor::Escalation;
 use kula_catalog::CatalogError;
 use kula_disk::{DiskError, atomic::StateError};
+use kula_handoff::HandoffError;
 use kula_http::HttpError;
 use kula_operator::codes;
 use kula_ring::RingError;
 use kula_storage::StorageError;
-use std::{io, net::IpAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 /// Why there is no running node. Up to `Http` nothing was lost and nothing was acknowledged.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +31,11 @@ pub enum StartError {
     Ring(#[from] RingError),
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Handoff(#[from] HandoffError),
+    /// Nobody can reach this node.
+    #[error("the peer port cannot be opened at {address}: {source}")]
+    PeerPort { address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Http(#[from] HttpError),
     #[error("signals cannot be received: {0}")]
@@ -49,7 +58,10 @@ impl StartError {
             StartError::Storage(error) => of_storage(error),
             StartError::Ring(error) => of_ring(error),
             StartError::Catalog(error) => of_catalog(error),
+            StartError::Handoff(_) => codes::DIRECTORY_UNUSABLE,
             StartError::Http(HttpError::PortInUse { .. }) => codes::PORT_IN_USE,
+            StartError::PeerPort { source, .. } if source.kind() == io::ErrorKind::AddrInUse => codes::PORT_IN_USE,
+            StartError::PeerPort { .. } => codes::ADDRESS_UNUSABLE,
             StartError::Http(HttpError::Address { .. }) => codes::ADDRESS_UNUSABLE,
             StartError::Signals(_) | StartError::Ended(Escalation::Intensity { .. } | Escalation::Lost { .. }) => {
                 codes::PART_FAILED
@@ -75,7 +87,11 @@ impl StartError {
                     address.port().wrapping_add(1)
                 )
             }
-            StartError::Http(HttpError::Address { .. }) => {
+            StartError::PeerPort { address, source } if source.kind() == io::ErrorKind::AddrInUse => format!(
+                "stop what listens there, or choose another port: --set listen.peer={}",
+                address.port().wrapping_add(1)
+            ),
+            StartError::PeerPort { .. } | StartError::Http(HttpError::Address { .. }) => {
                 "choose an address of this machine: --address 127.0.0.1".into()
             }
             StartError::Storage(StorageError::Locked) => {
@@ -126,9 +142,12 @@ fn of_ring(error: &RingError) -> codes::Code {
             codes::DIRECTORY_OF_ANOTHER_CLUSTER
         }
         RingError::OtherPartitioner { .. } => codes::CONFIG_BAD_VALUE,
-        RingError::Missing { .. } | RingError::Malformed(_) | RingError::Invalid(_) => codes::STATE_FILE_DAMAGED,
+        RingError::Missing { .. }
+        | RingError::BallotsAhead { .. }
+        | RingError::Malformed(_)
+        | RingError::Invalid(_) => codes::STATE_FILE_DAMAGED,
         RingError::Unreadable(error) => of_state(error),
-        RingError::NotThereYet { .. } => codes::NOT_THERE_YET,
+        RingError::MovesData { .. } => codes::MOVES_DATA,
         RingError::Refused(_) => codes::CONFIG_BAD_VALUE,
         _ => codes::DIRECTORY_UNUSABLE,
     }

@@ -2,29 +2,40 @@
 //!
 //! ```text
 //! node ─┬─ observer
+//!       ├─ transport/…                    a link and sessions a peer, on one thread
+//!       ├─ gossip · membership            membership tells transport and gossip who belongs
 //!       ├─ ring · catalog                 on one thread: they sync small files
 //!       ├─ storage/identity · commitlog · flush · shard/0..n      a thread each
 //!       ├─ replica/0..n                   beside its shard
+//!       ├─ handoff                        a thread: it syncs hints
+//!       ├─ operator                       answers other nodes' questions for the status
 //!       └─ coordinator/0..n               a thread each; restarts, the others fence
 //! ```
 
 use crate::{
     StartError,
-    config::{Loaded, effective},
+    config::{Config, Loaded, effective},
+    membership,
 };
 use actix_rt::Arbiter;
-use kula_actor::{Backoff, ChildSpec, Escalation, Observer, ObserverConfig, Place, Registry, Strategy, Supervisor};
+use kula_actor::{
+    Backoff, ChildSpec, Escalation, Observer, ObserverConfig, Place, Registry, Strategy, Subscriber, Supervisor,
+};
 use kula_clock::{Clock, SystemClock};
-use kula_coordinator::{Coordinators, NoPeers};
+use kula_coordinator::{Coordinators, RemoteReplicas};
 use kula_disk::{Disk, OsDisk, log::Loss};
+use kula_gossip::About;
+use kula_net::{Listener, Net, OsNet};
 use kula_operator::{Operator, OperatorParts, Readiness};
-use kula_placement::RingNode;
-use kula_ring::{Opening, RingHandle};
-use kula_storage::{OpenedStorage, Places, StorageError};
+use kula_placement::{Ring, RingNode};
+use kula_ring::{Drawn, Join, Opening, RingHandle};
+use kula_schema::Schema;
+use kula_storage::{Identity, OpenedStorage, Places};
+use kula_transport::Myself;
 use kula_types::NodeId;
 use serde_json::json;
 use slog::{Logger, o};
-use std::{future::Future, sync::Arc};
+use std::{collections::BTreeMap, future::Future, io, net::SocketAddr, sync::Arc};
 
 /// What the command line says beside the configuration.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,38 +58,79 @@ pub struct Assembled {
 }
 
 /// Opens the directory, replays, and makes every actor. Must be called inside an actix `System`.
-pub fn assemble(loaded: &Loaded, options: &StartOptions, log: &Logger) -> Result<Assembled, StartError> {
+pub async fn assemble(loaded: &Loaded, options: &StartOptions, log: &Logger) -> Result<Assembled, StartError> {
     let config = &loaded.config;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let disk: Arc<dyn Disk> = Arc::new(OsDisk::open_or_create(&config.node.data).map_err(StartError::Directory)?);
     let loss = if options.accept_loss { Loss::Accept } else { Loss::Refuse };
     let mut storage = kula_storage::open(disk.clone(), &config.storage, &*clock, loss)?;
-    let me = storage.identity().node;
+    let identity = storage.identity();
     warn_if_ahead(&storage, &*clock, log);
-    let (ring, schema) = found_cluster(loaded, &*disk, &mut storage)?;
+    let door = PeerDoor::open(config).await?;
+    let me = door.ring_node(config, identity.node);
+    let drawn = kula_ring::draw()?;
+    let (ring, schema) = found_cluster(config, me.clone(), drawn.clone(), &*disk, &mut storage)?;
 
     let registry = Registry::new();
     let mut threads = Threads::default();
     let restart = config.actors.coordinator.restart;
     let actor_log = |actor: &'static str| log.new(o!("actor" => actor));
     let mut supervisor = Supervisor::new("node", Strategy::OneForOne, restart, Backoff::default(), actor_log("node"));
+    let roll: Roll = Arc::new(rand::random::<f64>);
 
     if !config.log.mailbox_every.is_zero() {
         let every = ObserverConfig { mailbox_every: config.log.mailbox_every };
         supervisor.add(Observer::child(&registry, every, log.clone()).1);
     }
-    let values = threads.place();
-    let (ring_door, ring, child) = kula_ring::spawn(
-        kula_ring::Spawn { disk: disk.clone(), ring, place: values.clone(), log: actor_log("ring") },
-        &registry,
-    );
+    let (talk, values) = (threads.place(), threads.place());
+    let myself = door.myself(config, &identity);
+    let admission = membership::admission(&ring, &BTreeMap::new());
+    let transport = kula_transport::Spawn {
+        me: myself.clone(),
+        admission: admission.clone(),
+        net: Arc::new(OsNet),
+        listener: door.listener,
+        clock: clock.clone(),
+        roll: roll.clone(),
+        places: vec![talk.clone()],
+        log: actor_log("transport"),
+    };
+    let (peers, transport) = kula_transport::spawn(transport, &registry);
+    let gossip = kula_gossip::Spawn {
+        me: myself.introduction(&admission),
+        about: about(config),
+        seeds: config.join.seeds.clone(),
+        peers: peers.clone(),
+        clock: clock.clone(),
+        roll: roll.clone(),
+        config: config.gossip.clone(),
+        place: talk.clone(),
+        log: actor_log("gossip"),
+    };
+    let (gossip, gossip_child) = kula_gossip::spawn(gossip, &registry);
+    let ring = kula_ring::Spawn {
+        disk: disk.clone(),
+        ring,
+        me: me.clone(),
+        join: join(config, &me),
+        drawn,
+        gossip: gossip.clone(),
+        peers: peers.clone(),
+        clock: clock.clone(),
+        roll: roll.clone(),
+        place: values.clone(),
+        log: actor_log("ring"),
+    };
+    let (ring_door, ring, join_view, child) = kula_ring::spawn(ring, &registry);
     supervisor.add(child);
     let hlc = storage.hlc.clone();
     let catalog = kula_catalog::Spawn {
         disk: disk.clone(),
         schema,
         ring: ring.clone(),
-        ring_door,
+        ring_door: ring_door.clone(),
+        gossip: gossip.clone(),
+        peers: peers.clone(),
         clock: clock.clone(),
         hlc: hlc.clone(),
         place: values.clone(),
@@ -98,18 +150,37 @@ pub fn assemble(loaded: &Loaded, options: &StartOptions, log: &Logger) -> Result
         clock: clock.clone(),
         hlc: hlc.clone(),
         storage: storage.clone(),
+        peers: peers.clone(),
+        inbound: talk.clone(),
+        ring_door: ring_door.clone(),
+        catalog_door: catalog.clone(),
         places: shards,
     };
     let (replicas, children) = kula_replica::spawn(replicas, &registry);
     add_all(&mut supervisor, children);
+    let handoff = kula_handoff::Spawn {
+        disk: disk.clone(),
+        ring: ring.clone(),
+        gossip: gossip.clone(),
+        peers: peers.clone(),
+        clock: clock.clone(),
+        config: config.hints,
+        place: threads.place(),
+        log: actor_log("handoff"),
+    };
+    let (handoff, children) = kula_handoff::spawn(handoff, &registry)?;
+    add_all(&mut supervisor, children);
     let coordinators = kula_coordinator::Spawn {
-        me,
+        me: identity.node,
         ring: ring.clone(),
         schema: schema.clone(),
         hlc: hlc.clone(),
         clock: clock.clone(),
         replicas: replicas.clone(),
-        peers: Arc::new(NoPeers),
+        peers: Arc::new(RemoteReplicas::new(peers.clone(), gossip.membership(), clock.clone())),
+        handoff: handoff.clone(),
+        gossip: gossip.clone(),
+        ring_door: ring_door.clone(),
         places: (0..config.coordinators()).map(|_| threads.place()).collect(),
         mailbox: config.actors.coordinator.mailbox,
         log: log.clone(),
@@ -118,15 +189,30 @@ pub fn assemble(loaded: &Loaded, options: &StartOptions, log: &Logger) -> Result
     add_all(&mut supervisor, children);
 
     let readiness = Readiness::starting();
-    let operator = Operator::new(OperatorParts {
-        me,
-        name: config.node.name.as_str().into(),
-        registry,
+    let parts = membership::Parts {
         ring: ring.clone(),
+        gossip: gossip.clone(),
+        peers: peers.clone(),
+        identity: storage.identity.clone(),
+        readiness: readiness.clone(),
+    };
+    let (door, membership_child) = membership::spawn(parts, talk, &registry);
+    gossip.subscribe(Subscriber::from(&door));
+    let told = ring_door.tell(kula_ring::Subscribe(Subscriber::from(&door)));
+    assert!(told.is_ok(), "a ring that does not run yet takes a message");
+    let operator = Operator::new(OperatorParts {
+        me: identity.node,
+        name: config.node.name.as_str().into(),
+        registry: registry.clone(),
+        ring: ring.clone(),
+        join: join_view,
         schema,
         catalog,
         replicas,
         storage,
+        gossip,
+        peers,
+        handoff,
         disk,
         clock: clock.clone(),
         hlc,
@@ -138,7 +224,69 @@ pub fn assemble(loaded: &Loaded, options: &StartOptions, log: &Logger) -> Result
                 .collect::<Vec<_>>()
         ),
     });
+    supervisor.add(operator.child(&registry));
+    // Those who speak with others come last, when everybody who listens is there.
+    supervisor.add(membership_child);
+    supervisor.add(gossip_child);
+    add_all(&mut supervisor, transport);
     Ok(Assembled { coordinators, operator, readiness, ring, clock, supervisor, arbiters: threads.arbiters })
+}
+
+type Roll = Arc<dyn Fn() -> f64 + Send + Sync>;
+
+/// Where other nodes reach this one.
+struct PeerDoor {
+    listener: Box<dyn Listener>,
+    /// Host and port; the port that was given for port 0.
+    address: String,
+}
+
+impl PeerDoor {
+    async fn open(config: &Config) -> Result<PeerDoor, StartError> {
+        let asked = SocketAddr::new(config.listen.address, config.listen.peer);
+        let refused = |source: io::Error| StartError::PeerPort { address: asked, source };
+        let listener = OsNet.listen(&asked.to_string()).await.map_err(refused)?;
+        let address = listener.address().map_err(refused)?;
+        Ok(PeerDoor { listener, address })
+    }
+
+    fn ring_node(&self, config: &Config, id: NodeId) -> RingNode {
+        RingNode {
+            id,
+            name: config.node.name.to_string(),
+            address: self.address.clone(),
+            dc: config.node.dc.clone(),
+            rack: config.node.rack.clone(),
+            weight: config.node.weight,
+        }
+    }
+
+    fn myself(&self, config: &Config, identity: &Identity) -> Myself {
+        Myself {
+            cluster_name: config.cluster.clone(),
+            node: identity.node,
+            life: identity.life,
+            boot: rand::random(),
+            name: config.node.name.to_string(),
+            address: self.address.clone(),
+        }
+    }
+}
+
+fn about(config: &Config) -> About {
+    About {
+        http_address: format!("{}:{}", config.listen.address, config.listen.http),
+        dc: config.node.dc.clone(),
+        rack: config.node.rack.clone(),
+        weight: config.node.weight,
+    }
+}
+
+/// The first seed forms the ring.
+fn join(config: &Config, me: &RingNode) -> Join {
+    let seeds = &config.join.seeds;
+    let first_seed = seeds.first().cloned().unwrap_or_default();
+    Join { first_seed_is_me: first_seed == me.address, first_seed, expect: config.join.expect, seeds: seeds.len() }
 }
 
 /// A clock whose lease lies far in the future was set back since: what it stamps until then carries future dates.
@@ -150,38 +298,30 @@ fn warn_if_ahead(storage: &OpenedStorage, clock: &dyn Clock, log: &Logger) {
     }
 }
 
-/// The ring and the schema of this directory, or the first ones; then the directory belongs to that cluster for good.
+/// The ring and the schema of this directory, or the first ones. A directory with a ring belongs to that cluster for good;
+/// one that waits for a ring is bound when it has come.
 fn found_cluster(
-    loaded: &Loaded,
+    config: &Config,
+    me: RingNode,
+    drawn: Drawn,
     disk: &dyn Disk,
     storage: &mut OpenedStorage,
-) -> Result<(kula_placement::Ring, kula_schema::Schema), StartError> {
-    let config = &loaded.config;
-    let identity = storage.identity();
+) -> Result<(Ring, Schema), StartError> {
+    let bound = storage.identity().cluster;
     let opening = Opening {
-        me: ring_node(loaded, identity.node),
+        me,
         cluster_name: config.cluster.clone(),
         partitioner: config.partitioner,
-        bound: identity.cluster,
-        drawn: kula_ring::draw()?,
+        seeds: !config.join.seeds.is_empty(),
+        bound,
+        drawn,
     };
     let ring = kula_ring::open(disk, opening)?;
-    let schema = kula_catalog::open(disk, identity.cluster)?;
-    storage.bind_cluster(ring.cluster).map_err(|error: StorageError| StartError::Storage(error))?;
-    Ok((ring, schema))
-}
-
-fn ring_node(loaded: &Loaded, id: NodeId) -> RingNode {
-    let config = &loaded.config;
-    RingNode {
-        id,
-        name: config.node.name.to_string(),
-        // One node has no peers to be reached by; its place is where it listens.
-        address: format!("{}:{}", config.listen.address, config.listen.http),
-        dc: config.node.dc.clone(),
-        rack: config.node.rack.clone(),
-        weight: config.node.weight,
+    let schema = kula_catalog::open(disk, bound)?;
+    if ring.version > 0 {
+        storage.bind_cluster(ring.cluster).map_err(StartError::Storage)?;
     }
+    Ok((ring, schema))
 }
 
 fn add_all(supervisor: &mut Supervisor, children: Vec<ChildSpec>) {
@@ -204,15 +344,15 @@ impl Threads {
 }
 
 impl Assembled {
-    /// Runs the tree until `stop` has ended, then drains it in order; or until it gives up. `ready` is called once
-    /// the tree runs.
-    pub async fn supervise(self, ready: impl FnOnce(), stop: impl Future) -> Result<(), StartError> {
+    /// Runs the tree until `stop` has ended, then drains it in order; or until it gives up. `started` is called
+    /// once the tree runs.
+    pub async fn supervise(self, started: impl FnOnce(), stop: impl Future) -> Result<(), StartError> {
         let Assembled { supervisor, arbiters, .. } = self;
-        let started = async {
-            ready();
+        let until = async {
+            started();
             stop.await
         };
-        let ended: Result<(), Escalation> = supervisor.run(started).await;
+        let ended: Result<(), Escalation> = supervisor.run(until).await;
         for arbiter in arbiters {
             arbiter.stop();
             // After a fence an actor may be stuck in a system call: the process ends without it.

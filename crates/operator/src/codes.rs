@@ -63,6 +63,16 @@ codes! {
     NOT_READY = "K0201", Some(503), "not-ready", "The node is not ready";
     ACTOR_STUCK = "K0202", None, "actor-stuck", "A part of the node does not answer";
     NODE_CLOCK_AHEAD = "K0203", None, "node-clock-ahead", "The node's clock is ahead of the machine's";
+    WAITING_FOR_RING = "K0204", Some(503), "waiting-for-ring", "Waiting for a ring";
+    PEER_REFUSED = "K0205", None, "peer-refused", "Two nodes do not speak with each other";
+    CUT_OFF = "K0206", None, "cut-off", "A node is cut off";
+    NODE_DOWN = "K0207", None, "node-down", "A node is down";
+    VIEWS_DIFFER = "K0208", None, "views-differ", "Nodes see things differently";
+    HINTS_WAIT = "K0209", None, "hints-wait", "Hints wait for a node that is up";
+    HINTS_NOT_KEPT = "K0210", None, "hints-not-kept", "Hints could not be kept";
+    NODE_SILENT = "K0211", None, "node-silent", "A node did not tell its view";
+    QUORUM_LOST = "K0212", None, "quorum-lost", "Some keys lack a quorum";
+    CLOCK_SKEW = "K0213", None, "clock-skew", "Clocks are apart";
     // Availability.
     UNAVAILABLE = "K0301", Some(503), "unavailable", "Too few replicas";
     TIMEOUT = "K0302", Some(504), "timeout", "The deadline passed";
@@ -72,6 +82,8 @@ codes! {
     CLOCK_LEASE = "K0306", Some(503), "clock-lease", "The clock's lease has run out";
     SHUTTING_DOWN = "K0307", Some(503), "shutting-down", "The node is shutting down";
     ANSWER_LOST = "K0308", Some(504), "answer-lost", "The answer was lost";
+    NO_RING_MAJORITY = "K0309", Some(503), "no-ring-majority", "The ring has no majority";
+    RING_CONTESTED = "K0310", Some(503), "ring-contested", "Another change of the ring was first";
     // Names and keys.
     NO_SUCH_KEYSPACE = "K0401", Some(404), "no-such-keyspace", "No such keyspace";
     NO_SUCH_TABLE = "K0402", Some(404), "no-such-table", "No such table";
@@ -79,11 +91,14 @@ codes! {
     NO_SUCH_KEY = "K0404", Some(404), "no-such-key", "No such key";
     TABLE_EXISTS = "K0405", Some(409), "table-exists", "The table exists already";
     SCHEMA_CONFLICT = "K0406", Some(409), "schema-conflict", "The schema change does not fit";
+    NOT_EVERYWHERE = "K0407", Some(504), "not-everywhere", "Done here, not yet everywhere";
+    NOT_AN_OWNER = "K0408", Some(404), "not-an-owner", "The node does not own this key";
     // What a later version brings.
     NOT_THERE_YET = "K0501", Some(501), "not-there-yet", "Not there yet";
     CONDITIONAL_WRITE = "K0502", Some(501), "conditional-write", "Conditional writes are not there yet";
     LEVEL_NOT_THERE_YET = "K0503", Some(501), "level-not-there-yet", "This consistency level is not there yet";
     MODE_NOT_THERE_YET = "K0504", Some(501), "mode-not-there-yet", "This mode is not there yet";
+    MOVES_DATA = "K0505", Some(501), "moves-data", "The change would move data";
     // Start-up, configuration, and the end of a node.
     CONFIG_UNKNOWN_KEY = "K0601", None, "config-unknown-key", "Unknown configuration key";
     CONFIG_BAD_VALUE = "K0602", None, "config-bad-value", "Bad configuration value";

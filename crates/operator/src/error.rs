@@ -30,10 +30,31 @@ pub enum OperatorError {
     ModeNotThereYet { what: &'static str },
     #[error("{what}")]
     OptionNotThereYet { what: String },
+    /// It would give keys to other owners.
+    #[error("{what} moves data between nodes, which is not there yet")]
+    MovesData { what: String },
+    /// There is no ring; the sentence says what is waited for.
+    #[error("{sentence}")]
+    WaitingForRing { sentence: String },
+    /// `may_have_changed`: some member may have accepted the change already.
+    #[error(
+        "a change of the ring needs {need} of its members, {answered} took part{}",
+        if *may_have_changed { "; whether it was made is unknown" } else { "" }
+    )]
+    NoRingMajority { need: usize, answered: usize, may_have_changed: bool },
+    #[error("other changes of the ring were under way all the time; this one was not made")]
+    RingContested,
+    /// It is done here and will not be taken back; these live nodes did not say in time that they know.
+    #[error("done here; not yet known at {}", lacking.join(", "))]
+    NotEverywhere { lacking: Vec<String> },
+    /// Of this node's own cell: the key lives elsewhere.
+    #[error("{node} does not own this key; its owners are {}", owners.join(", "))]
+    NotAnOwner { node: String, owners: Vec<String> },
     #[error("{path} has too much in hand ({depth} of {cap})")]
     Overloaded { path: Arc<str>, depth: usize, cap: usize },
-    #[error("the disk is full")]
-    DiskFull,
+    /// This node's disk does not take it for now. `may_have_changed`: whether it happened is unknown, else nothing did.
+    #[error("{why}")]
+    DiskRefuses { why: String, may_have_changed: bool },
     #[error("the clock's lease on this node has run out")]
     ClockLease,
     /// This node's copy cannot be read: unknown, not absent.
@@ -99,7 +120,9 @@ impl From<CatalogError> for OperatorError {
             CatalogError::Settings(error) => OperatorError::Setting { name: "rf", accepts: error.to_string() },
             CatalogError::NotThereYet { what } => OperatorError::ModeNotThereYet { what },
             CatalogError::Busy { waiting } => busy("catalog", *waiting),
-            CatalogError::DiskFull => OperatorError::DiskFull,
+            CatalogError::DiskFull | CatalogError::TooManyFiles => disk_refuses(&error, false),
+            CatalogError::NotSynced(_) => disk_refuses(&"the disk does not sync for now", true),
+            CatalogError::NotEverywhere { lacking } => OperatorError::NotEverywhere { lacking: lacking.clone() },
             CatalogError::ClockLease => OperatorError::ClockLease,
             CatalogError::Ring(error) => of_ring(error),
             // The node stops: whether the change is there is known after its next start.
@@ -118,13 +141,30 @@ fn busy(path: &str, waiting: usize) -> OperatorError {
     OperatorError::Overloaded { path: path.into(), depth: waiting, cap: waiting }
 }
 
+fn disk_refuses(why: &impl ToString, may_have_changed: bool) -> OperatorError {
+    OperatorError::DiskRefuses { why: why.to_string(), may_have_changed }
+}
+
 /// A keyspace's settings are the ring's; what the ring refuses, the operator hears.
 fn of_ring(error: &RingError) -> OperatorError {
     match error {
         RingError::Refused(why) => OperatorError::Conflict { why: why.to_string() },
-        RingError::NotThereYet { what } => OperatorError::ModeNotThereYet { what },
+        RingError::KeyspaceDiffers { .. } | RingError::TooLarge { .. } => {
+            OperatorError::Conflict { why: error.to_string() }
+        }
+        RingError::MovesData { what } => OperatorError::MovesData { what: what.clone() },
+        RingError::NoRing => OperatorError::WaitingForRing { sentence: error.to_string() },
+        &RingError::NoMajority { need, answered } => {
+            OperatorError::NoRingMajority { need, answered, may_have_changed: false }
+        }
+        &RingError::Undecided { need, answered } => {
+            OperatorError::NoRingMajority { need, answered, may_have_changed: true }
+        }
+        RingError::Contested => OperatorError::RingContested,
         RingError::Busy { waiting } => busy("ring", *waiting),
-        RingError::DiskFull => OperatorError::DiskFull,
+        RingError::DiskFull | RingError::TooManyFiles => disk_refuses(error, false),
+        RingError::NotSynced(_) => disk_refuses(&"the disk does not sync for now", true),
+        RingError::NotKept { .. } => disk_refuses(error, true),
         RingError::Disk(_) | RingError::Closed => OperatorError::Lost,
         RingError::Fenced => OperatorError::ShuttingDown,
         RingError::OtherName { .. }
@@ -135,6 +175,7 @@ fn of_ring(error: &RingError) -> OperatorError {
         | RingError::Unreadable(_)
         | RingError::Malformed(_)
         | RingError::Invalid(_)
+        | RingError::BallotsAhead { .. }
         | RingError::Entropy => OperatorError::Internal { what: error.to_string() },
     }
 }
@@ -147,7 +188,7 @@ impl From<ReplicaError> for OperatorError {
             ReplicaError::Expired => OperatorError::TimedOut,
             ReplicaError::Damaged => OperatorError::Damaged,
             ReplicaError::Closed | ReplicaError::Fenced => OperatorError::ShuttingDown,
-            ReplicaError::DiskFull { .. } => OperatorError::DiskFull,
+            ReplicaError::DiskFull { .. } => disk_refuses(&error, false),
             // Our own ring and schema were used, so these say that they changed meanwhile: asking again helps.
             ReplicaError::StaleRing { .. } | ReplicaError::Behind | ReplicaError::UnknownTable { .. } => {
                 OperatorError::Lost
@@ -156,6 +197,8 @@ impl From<ReplicaError> for OperatorError {
             | ReplicaError::SiblingCap { .. }
             | ReplicaError::TooLarge { .. }
             | ReplicaError::InvalidMutation(_)
+            | ReplicaError::Malformed
+            | ReplicaError::Unreachable
             | ReplicaError::Misplaced => OperatorError::Internal { what: error.to_string() },
         }
     }

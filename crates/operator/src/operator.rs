@@ -1,30 +1,45 @@
-//! The operator's handle: reads the published views of this node, asks its parts, passes wishes on.
+//! The operator's handle: reads the published views of this node, asks its parts and the other nodes, passes wishes on.
 //!
-//! It owns no state, so it is no actor: views are snapshots that their owners publish, statistics are asked of the shards
-//! with a deadline, and wishes go to the catalog. Whoever calls it is bounded by the front door's connections.
+//! It owns no state: views are snapshots that their owners publish, shards and other nodes are asked with a deadline, and
+//! wishes go to the catalog. Whoever calls it is bounded by the front door's connections.
 
 use crate::{
-    Conditions, OperatorError, Readiness, Verdict, limits,
+    OperatorError, Readiness, limits,
+    survey::{Heard, Survey},
+    view::{health, millis},
     views::{
-        Actors, ColumnView, KeyspaceView, Keyspaces, NodeStatus, RingNodeView, RingView, Status, TableView, Tasks,
+        Actors, ColumnView, DatacentreView, Hints, HintsView, KeyspaceView, Keyspaces, RingNodeView, RingView, Status,
+        TableView, Tasks,
     },
-    wishes::{KeyspaceWish, TableWish},
+    wishes::{KeyspaceSettingsWish, KeyspaceWish, TableWish},
 };
-use futures::future::join_all;
-use kula_actor::{Door, MailboxState, Registry, Reply};
-use kula_catalog::{CatalogActor, CreateKeyspace, CreateTable, SchemaHandle};
+use futures::future::{join, join_all};
+use kula_actor::{Door, DoorError, Registry, Reply};
+use kula_catalog::{
+    AlterKeyspace, CatalogActor, CatalogError, CreateKeyspace, CreateTable, DropKeyspace, DropTable, SchemaHandle,
+};
 use kula_clock::{Clock, Hlc};
 use kula_coordinator::{Found, present};
 use kula_disk::Disk;
+use kula_gossip::{FactKey, Gossip, Membership, PeerView};
+use kula_handoff::Handoff;
 use kula_lattice::{ContextKey, Seal, Slice};
-use kula_placement::Ring;
+use kula_placement::{Datacentre, Ring};
 use kula_replica::{Answer, Fence, Op, Outcome, Replicas, Request};
-use kula_ring::RingHandle;
+use kula_ring::{JoinHandle, RingHandle};
 use kula_schema::{ColumnKind, ColumnType, Schema, Table, TableKind};
-use kula_storage::{ShardStatistics, Statistics, StorageDoors};
-use kula_types::{Mono, NodeId, PartitionKey};
+use kula_storage::StorageDoors;
+use kula_transport::{Peers, TransportError};
+use kula_types::{Mono, Name, NodeId, PartitionKey};
+use kula_wire::verbs::status::{AskView, Health, NodeView};
 use serde_json::Value;
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+type Catalog = Door<CatalogActor>;
 
 /// What the operator looks at. Built once by the node's wiring.
 pub struct OperatorParts {
@@ -33,10 +48,15 @@ pub struct OperatorParts {
     pub name: Arc<str>,
     pub registry: Registry,
     pub ring: RingHandle,
+    /// What the node waits for while it has no ring.
+    pub join: JoinHandle,
     pub schema: SchemaHandle,
     pub catalog: Door<CatalogActor>,
     pub replicas: Replicas,
     pub storage: StorageDoors,
+    pub gossip: Gossip,
+    pub peers: Peers,
+    pub handoff: Handoff,
     pub disk: Arc<dyn Disk>,
     pub clock: Arc<dyn Clock>,
     pub hlc: Arc<Hlc>,
@@ -76,83 +96,101 @@ impl Operator {
         &self.parts.clock
     }
 
-    /// The verdict and what every node of the ring looks like from here.
+    /// The verdict and what every node looks like: this node asks all others for their views and compares.
     pub async fn status(&self) -> Status {
-        let shards = self.shard_statistics().await;
-        let ring = self.parts.ring.load();
-        let schema = self.parts.schema.load();
-        let Verdict { level, sentence, code } = self.conditions(&ring, &shards).verdict();
-        let disagreements = schema.twins().map(|(keyspace, table)| {
+        let parts = &self.parts;
+        let ring = parts.ring.load();
+        let membership = parts.gossip.membership().load();
+        let (mine, others) = join(parts.view(limits::PART_PATIENCE), self.ask_all(&ring, &membership)).await;
+        let schema = parts.schema.load();
+        let twins = schema.twins().map(|(keyspace, table)| {
             format!("table {keyspace}.{table} lost its name to one made later; it keeps its data under this name")
         });
-        Status {
-            verdict: level,
-            sentence,
-            code: code.map(|code| code.code),
-            nodes: ring.nodes.iter().map(|node| self.node_status(node, &ring, &schema, &shards)).collect(),
-            disagreements: disagreements.collect(),
+        let place = |(id, view): (&NodeId, &PeerView)| (*id, (view.about.dc.clone(), view.about.rack.clone()));
+        let survey = Survey {
+            ring: &ring,
+            mine,
+            running_ms: millis(parts.clock.mono().since(self.started)),
+            waits_for: self.waits_for(),
+            others,
+            sources: membership.nodes.iter().map(|(id, view)| (*id, view.seen_by.clone())).collect(),
+            places: membership.nodes.iter().map(place).collect(),
+            twins: twins.collect(),
+        };
+        survey.status()
+    }
+
+    /// What this node waits for while it has no ring, for people.
+    pub fn waits_for(&self) -> Option<String> {
+        let has_none = self.parts.ring.peek().version == 0;
+        has_none.then(|| self.parts.join.load().sentence.clone()).map(|sentence| match sentence.is_empty() {
+            true => "waiting for a ring".into(),
+            false => sentence,
+        })
+    }
+
+    /// How things look from here, without asking other nodes.
+    pub(crate) async fn own_view(&self, patience: Duration) -> NodeView {
+        self.parts.view(patience).await
+    }
+
+    /// The views of the ring's other members; before there is a ring, of everybody who is known.
+    async fn ask_all(&self, ring: &Ring, membership: &Membership) -> BTreeMap<NodeId, Heard> {
+        let members: BTreeSet<NodeId> = match ring.version {
+            0 => membership.nodes.keys().copied().collect(),
+            _ => ring.nodes.iter().map(|node| node.id).collect(),
+        };
+        let others = members.into_iter().filter(|&id| id != self.parts.me);
+        join_all(others.map(|id| async move { (id, self.ask(id).await) })).await.into_iter().collect()
+    }
+
+    async fn ask(&self, id: NodeId) -> Heard {
+        let clock = &self.parts.clock;
+        let asked = clock.wall();
+        let (reply, answer) = Reply::pair();
+        self.parts.peers.ask(id, &AskView, clock.mono().after(limits::VIEW_PATIENCE), reply);
+        match tokio::time::timeout(limits::VIEW_PATIENCE, answer).await {
+            Ok(Ok(Ok(view))) if view.is_sound() && view.node == id => Heard::View { view, asked, came: clock.wall() },
+            Ok(Ok(Err(TransportError::NotConnected))) => Heard::NotAsked,
+            _ => Heard::Nothing,
         }
     }
 
-    fn node_status(
-        &self,
-        node: &kula_placement::RingNode,
-        ring: &Ring,
-        schema: &Schema,
-        shards: &[Option<ShardStatistics>],
-    ) -> NodeStatus {
-        let bytes = |shard: &ShardStatistics| shard.memtable_bytes + shard.frozen_bytes + shard.sstable_bytes;
-        NodeStatus {
-            name: node.name.clone(),
-            id: node.id,
-            state: "up",
-            since_ms: millis(self.parts.clock.mono().since(self.started)),
-            seen_by: vec![self.parts.name.to_string()],
-            dc: node.dc.clone(),
-            rack: node.rack.clone(),
-            load_bytes: shards.iter().map(|shard| shard.as_ref().map(bytes)).sum(),
-            owns: ring.load(node.id),
-            hints: 0,
-            schema: schema.digest().to_string(),
-            ring: ring.version,
-        }
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.parts.peers
     }
 
-    fn conditions(&self, ring: &Ring, shards: &[Option<ShardStatistics>]) -> Conditions {
+    /// What this node keeps for others.
+    pub fn hints(&self) -> Hints {
         let parts = &self.parts;
-        let stuck = parts.registry.snapshot().into_iter().filter(|actor| actor.state == MailboxState::Stuck);
-        Conditions {
-            stage: parts.readiness.stage(),
-            nodes: ring.nodes.len(),
-            nodes_up: ring.nodes.len(),
-            rf_min: ring.keyspaces.values().map(|settings| ring.rf_effective(settings)).min().unwrap_or(1),
-            free_bytes: parts.disk.free_bytes().ok(),
-            clock_ahead: parts.hlc.ahead_of(parts.clock.wall()),
-            lease_lost: parts.hlc.stamp(parts.clock.wall()).is_err(),
-            shards_silent: shards.iter().filter(|shard| shard.is_none()).count(),
-            stuck: stuck.map(|actor| actor.path.to_string()).collect(),
-        }
-    }
-
-    /// Each shard's numbers; `None` for one that did not answer in time.
-    async fn shard_statistics(&self) -> Vec<Option<ShardStatistics>> {
-        let asked = self.parts.storage.shards.iter().map(|shard| {
-            let (reply, answer) = Reply::pair();
-            // Past the bound: a full mailbox is just when an operator wants to know.
-            let sent = shard.tell_forced(Statistics { reply });
-            async move {
-                sent.ok()?;
-                tokio::time::timeout(limits::PART_PATIENCE, answer).await.ok()?.ok()
-            }
+        let (ring, membership) = (parts.ring.load(), parts.gossip.membership().load());
+        let now = parts.clock.wall();
+        let name = |id| ring.node(id).map_or_else(|| membership.name_of(id), |node| node.name.clone());
+        let counts = parts.handoff.counts().load();
+        let hints = counts.targets.iter().map(|target| HintsView {
+            target: name(target.target),
+            count: target.count,
+            bytes: target.bytes,
+            oldest_ms: match target.count {
+                0 => 0,
+                _ => u64::try_from(now.micros().saturating_sub(target.oldest.micros()) / 1_000).unwrap_or(0),
+            },
+            not_kept: target.not_kept,
         });
-        join_all(asked).await
+        Hints { hints: hints.collect(), total: counts.total() }
     }
 
     pub fn ring(&self) -> RingView {
         let ring = self.parts.ring.load();
+        let membership = self.parts.gossip.membership().load();
         let owned = |index: usize| {
             let owners = ring.datacentres.iter().flat_map(|dc| &dc.owners);
             owners.filter(|&&owner| usize::from(owner) == index).count()
+        };
+        let state = |id| match membership.get(id) {
+            _ if id == self.parts.me => Health::Up,
+            Some(view) => health(view),
+            None => Health::Suspect,
         };
         let nodes = ring.nodes.iter().enumerate().map(|(index, node)| RingNodeView {
             name: node.name.clone(),
@@ -163,7 +201,9 @@ impl Operator {
             weight: node.weight,
             owns: ring.load(node.id),
             partitions: owned(index),
+            state: state(node.id).name(),
         });
+        let datacentre = |dc: &Datacentre| DatacentreView { name: dc.name.clone(), owners: dc.owners.clone() };
         RingView {
             version: ring.version,
             cluster: ring.name.clone(),
@@ -172,6 +212,7 @@ impl Operator {
             partitions: ring.partitions,
             rf_balanced: ring.rf_balanced,
             nodes: nodes.collect(),
+            datacentres: ring.datacentres.iter().map(datacentre).collect(),
         }
     }
 
@@ -201,16 +242,49 @@ impl Operator {
         &self.parts.config
     }
 
+    pub fn keyspace(&self, keyspace: &str) -> Result<KeyspaceView, OperatorError> {
+        let view = keyspace_view(keyspace, &self.parts.ring.load(), &self.parts.schema.load());
+        view.ok_or_else(|| OperatorError::UnknownKeyspace { keyspace: keyspace.into() })
+    }
+
+    pub fn table(&self, keyspace: &str, table: &str) -> Result<TableView, OperatorError> {
+        let found = self.parts.schema.load().resolve(keyspace, table)?;
+        Ok(table_view(table, &found))
+    }
+
     /// Makes a keyspace; answers when it is durable here and every live node has it.
     pub async fn create_keyspace(&self, wish: KeyspaceWish, patience: Duration) -> Result<KeyspaceView, OperatorError> {
         let (name, settings) = wish.checked()?;
-        let (reply, answer) = Reply::pair();
-        let command = CreateKeyspace { name: name.clone(), settings, reply };
-        self.parts.catalog.tell(command)?;
-        let made = tokio::time::timeout(patience, answer).await.map_err(|_| OperatorError::TimedOut)?;
-        made.map_err(|_| OperatorError::Lost)??;
-        let view = keyspace_view(name.as_str(), &self.parts.ring.load(), &self.parts.schema.load());
-        view.ok_or_else(|| OperatorError::UnknownKeyspace { keyspace: name.to_string() })
+        let command = |catalog: &Catalog, reply| catalog.tell(CreateKeyspace { name: name.clone(), settings, reply });
+        self.change(command, |schema| schema.keyspace(name.as_str()).is_some(), patience).await?;
+        self.keyspace(name.as_str())
+    }
+
+    /// Replaces settings of a keyspace; answers as `create_keyspace`.
+    pub async fn alter_keyspace(
+        &self,
+        keyspace: &str,
+        wish: KeyspaceSettingsWish,
+        patience: Duration,
+    ) -> Result<KeyspaceView, OperatorError> {
+        let name = self.keyspace_name(keyspace)?;
+        let before = self.parts.ring.load().settings(&name).cloned().unwrap_or_default();
+        let settings = wish.applied_to(before)?;
+        // Settings are the ring's: the schema does not show whether they changed.
+        self.change(
+            |catalog: &Catalog, reply| catalog.tell(AlterKeyspace { name: name.clone(), settings, reply }),
+            |_| false,
+            patience,
+        )
+        .await?;
+        self.keyspace(name.as_str())
+    }
+
+    /// Drops a keyspace with its tables; answers as `create_keyspace`.
+    pub async fn drop_keyspace(&self, keyspace: &str, patience: Duration) -> Result<(), OperatorError> {
+        let name = self.keyspace_name(keyspace)?;
+        let command = |catalog: &Catalog, reply| catalog.tell(DropKeyspace { name: name.clone(), reply });
+        self.change(command, |schema| schema.keyspace(name.as_str()).is_none(), patience).await
     }
 
     /// Makes a table; answers when it is durable here and every live node has it.
@@ -221,13 +295,58 @@ impl Operator {
         patience: Duration,
     ) -> Result<TableView, OperatorError> {
         let (name, kind, options) = wish.checked()?;
-        // A text that is no name names nothing that exists.
-        let keyspace = keyspace.parse().map_err(|_| OperatorError::UnknownKeyspace { keyspace: keyspace.into() })?;
-        let (reply, answer) = Reply::pair();
-        self.parts.catalog.tell(CreateTable { keyspace, name, kind, options, reply })?;
-        let made = tokio::time::timeout(patience, answer).await.map_err(|_| OperatorError::TimedOut)?;
-        let table = made.map_err(|_| OperatorError::Lost)??;
+        let keyspace = self.keyspace_name(keyspace)?;
+        let command = |catalog: &Catalog, reply| {
+            catalog.tell(CreateTable { keyspace: keyspace.clone(), name: name.clone(), kind, options, reply })
+        };
+        let is_there = |schema: &Schema| schema.resolve(keyspace.as_str(), name.as_str()).is_ok();
+        let table = self.change(command, is_there, patience).await?;
         Ok(table_view(table.name.as_str(), &table))
+    }
+
+    /// Drops a table; answers as `create_table`.
+    pub async fn drop_table(&self, keyspace: &str, table: &str, patience: Duration) -> Result<(), OperatorError> {
+        let keyspace = self.keyspace_name(keyspace)?;
+        let unknown = |_| OperatorError::UnknownTable { keyspace: keyspace.to_string(), table: table.into() };
+        let name: Name = table.parse().map_err(unknown)?;
+        let command = |catalog: &Catalog, reply| {
+            catalog.tell(DropTable { keyspace: keyspace.clone(), name: name.clone(), reply })
+        };
+        self.change(command, |schema| schema.resolve(keyspace.as_str(), name.as_str()).is_err(), patience).await
+    }
+
+    /// A text that is no name names nothing that exists.
+    fn keyspace_name(&self, keyspace: &str) -> Result<Name, OperatorError> {
+        keyspace.parse().map_err(|_| OperatorError::UnknownKeyspace { keyspace: keyspace.into() })
+    }
+
+    /// Asks the catalog for a change of the schema and waits for its answer. A client with less patience than the catalog
+    /// still learns whether it is done here, and which live nodes announce another schema.
+    async fn change<T: Send + 'static>(
+        &self,
+        tell: impl FnOnce(&Catalog, Reply<Result<T, CatalogError>>) -> Result<(), DoorError>,
+        is_done: impl Fn(&Schema) -> bool,
+        patience: Duration,
+    ) -> Result<T, OperatorError> {
+        let (reply, answer) = Reply::pair();
+        tell(&self.parts.catalog, reply)?;
+        if let Ok(made) = tokio::time::timeout(patience, answer).await {
+            return Ok(made.map_err(|_| OperatorError::Lost)??);
+        }
+        let schema = self.parts.schema.load();
+        match self.lacking(&schema) {
+            lacking if is_done(&schema) && !lacking.is_empty() => Err(OperatorError::NotEverywhere { lacking }),
+            _ => Err(OperatorError::TimedOut),
+        }
+    }
+
+    /// Members that are up and announce another schema than this node's.
+    fn lacking(&self, schema: &Schema) -> Vec<String> {
+        let (ring, membership) = (self.parts.ring.load(), self.parts.gossip.membership().load());
+        let digest = schema.digest().0.to_le_bytes();
+        let up = membership.up().filter(|(id, _)| *id != self.parts.me && ring.node(*id).is_some());
+        let lacking = up.filter(|(_, view)| view.facts.get(&FactKey::SCHEMA).is_none_or(|fact| fact[..] != digest));
+        lacking.map(|(id, _)| membership.name_of(id)).collect()
     }
 
     /// This node's own cell of a key: no coordination, no repair.
@@ -242,9 +361,11 @@ impl Operator {
         let parts = &self.parts;
         let table = parts.schema.load().resolve(keyspace, table).map_err(OperatorError::from)?;
         let ring = parts.ring.load();
+        self.check_owner(&ring, &table, &key)?;
         let now = parts.clock.wall();
         let (reply, answer) = Reply::pair();
         let request = Request {
+            from: None,
             fence: Fence { ring_version: ring.version, phase: 0 },
             deadline,
             op: Op::Read { table: table.id, key: key.clone(), slice: Slice::all(), answer: Answer::Data, now },
@@ -256,7 +377,7 @@ impl Operator {
         let outcome = tokio::time::timeout(patience, answer).await.map_err(|_| OperatorError::TimedOut)?;
         let partition = match outcome.map_err(|_| OperatorError::Lost)?? {
             Outcome::Data(partition) => partition,
-            Outcome::Applied | Outcome::Digest { .. } => {
+            Outcome::Applied | Outcome::Digest { .. } | Outcome::Range(_) => {
                 return Err(OperatorError::Internal { what: "a read was not answered with data".into() });
             }
         };
@@ -267,6 +388,20 @@ impl Operator {
             digest: format!("{:032x}", partition.digest(None, Seal::NONE).0),
             found: shown.found,
         })
+    }
+
+    /// Other nodes' keys are not here.
+    fn check_owner(&self, ring: &Ring, table: &Table, key: &PartitionKey) -> Result<(), OperatorError> {
+        if let Some(sentence) = self.waits_for() {
+            return Err(OperatorError::WaitingForRing { sentence });
+        }
+        let settings = ring.settings(&table.keyspace).cloned().unwrap_or_default();
+        let owners = ring.preference_list(&settings, ring.token(key)).owners;
+        if owners.contains(&self.parts.me) {
+            return Ok(());
+        }
+        let names = owners.iter().filter_map(|&owner| ring.node(owner)).map(|node| node.name.clone());
+        Err(OperatorError::NotAnOwner { node: self.parts.name.to_string(), owners: names.collect() })
     }
 }
 
@@ -313,8 +448,4 @@ fn table_view(shown: &str, table: &Table) -> TableView {
         },
         columns: columns.collect(),
     }
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

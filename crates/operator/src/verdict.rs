@@ -1,15 +1,20 @@
-//! From conditions to one verdict and one sentence: what an operator reads first.
+//! From a survey to one verdict and one sentence: what an operator reads first.
 //!
-//! Pure. The worst condition names the verdict and the code that `kula explain` is asked for next; the sentence says what
-//! that means for reads and writes, and how many more nodes may be lost.
+//! Pure. The sentence says what the state of things means for reads and writes at QUORUM and how many more nodes may be
+//! lost; then why it is not better, the worst reason first. The code that `kula explain` is asked for next is that
+//! reason's, or says what it means that keys lack a quorum.
 
 use crate::{
+    availability::{Availability, Lacking},
     codes::{self, Code},
+    differences::Difference,
     limits,
-    readiness::Stage,
+    survey::{Survey, listed, span},
 };
+use kula_types::NodeId;
+use kula_wire::verbs::status::{NodeView, Stage};
 use serde::Serialize;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// How the cluster does, as seen from one node. The exit code of `kula status` follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -18,27 +23,6 @@ pub enum Level {
     Ok,
     Degraded,
     Unavailable,
-}
-
-/// What is true now.
-#[derive(Clone, Debug)]
-pub struct Conditions {
-    pub stage: Stage,
-    /// Nodes of the ring, and how many of them are up.
-    pub nodes: usize,
-    pub nodes_up: usize,
-    /// The smallest effective replication factor of any keyspace.
-    pub rf_min: u32,
-    /// Free bytes of the data directory's file system; `None` if it could not be asked.
-    pub free_bytes: Option<u64>,
-    /// No timestamp can be given out.
-    pub lease_lost: bool,
-    /// How far this node's clock stamps ahead of physical time.
-    pub clock_ahead: Duration,
-    /// Shards that did not answer in time.
-    pub shards_silent: usize,
-    /// Paths of actors whose work does not move.
-    pub stuck: Vec<String>,
 }
 
 /// The verdict.
@@ -50,108 +34,192 @@ pub struct Verdict {
     pub code: Option<&'static Code>,
 }
 
-impl Conditions {
-    pub fn verdict(&self) -> Verdict {
-        let (level, code, sentence) = self.worst();
-        Verdict { level, sentence, code }
-    }
+/// Why things are not better.
+type Reason = (&'static Code, String);
 
-    fn worst(&self) -> (Level, Option<&'static Code>, String) {
-        match self.stage {
-            Stage::Starting => {
-                return unavailable(&codes::NOT_READY, "this node is starting and takes no requests yet");
+pub(crate) fn verdict(survey: &Survey<'_>, differences: &[Difference]) -> Verdict {
+    if let Some(early) = not_yet(survey) {
+        return early;
+    }
+    let availability = Availability::of(survey.ring, |node| survey.serves(node));
+    let mut reasons: Vec<Reason> = Vec::new();
+    reasons.extend(lost(survey));
+    reasons.extend(survey.views().flat_map(|view| own(survey, view)));
+    reasons.extend(differences.iter().map(|difference| (difference.code, difference.sentence.clone())));
+    reasons.extend(hints(survey));
+
+    let is_alone_and_halt = survey.ring.nodes.len() == 1 && survey.mine.shards_silent > 0;
+    let level = match () {
+        () if !availability.is_whole() || is_alone_and_halt => Level::Unavailable,
+        () if survey.mine.cut_off || !reasons.is_empty() => Level::Degraded,
+        () => Level::Ok,
+    };
+    let code = match reasons.first() {
+        _ if survey.mine.cut_off => Some(&codes::CUT_OFF),
+        _ if !availability.is_whole() => Some(&codes::QUORUM_LOST),
+        first => first.map(|(code, _)| *code),
+    };
+    let mut parts = Vec::new();
+    if survey.mine.cut_off {
+        parts.push(cut_off(survey));
+    }
+    parts.push(headline(survey, &availability));
+    parts.extend(joined(reasons));
+    Verdict { level, sentence: parts.join(".  "), code }
+}
+
+/// A node that takes no requests has no more to say than why.
+fn not_yet(survey: &Survey<'_>) -> Option<Verdict> {
+    let (code, sentence) = match (survey.mine.stage, &survey.waits_for) {
+        (Stage::Stopping, _) => (&codes::SHUTTING_DOWN, "this node is shutting down".to_string()),
+        (_, Some(sentence)) => (&codes::WAITING_FOR_RING, sentence.clone()),
+        (Stage::Starting, None) => (&codes::NOT_READY, "this node is starting and takes no requests yet".to_string()),
+        (Stage::Ready, None) => return None,
+    };
+    Some(Verdict { level: Level::Unavailable, sentence, code: Some(code) })
+}
+
+fn headline(survey: &Survey<'_>, availability: &Availability) -> String {
+    let mine = &survey.mine;
+    if survey.ring.nodes.len() == 1 && mine.shards_silent > 0 {
+        return format!("the keys of {} of {}'s shards can be neither read nor written", mine.shards_silent, mine.name);
+    }
+    if let Some(worst) = availability.lacking.first() {
+        return lacking(worst, availability);
+    }
+    if mine.lease_lost {
+        return format!("every key readable, none writable through {}", mine.name);
+    }
+    let has_room = |node| survey.serves(node) && survey.view_of(node).is_none_or(|view| !is_nearly_full(view));
+    let with_room = Availability::of(survey.ring, has_room);
+    if !with_room.is_whole() {
+        return "every key readable, writes are or will be refused".into();
+    }
+    let more = match with_room.spare {
+        1 => "1 more node".to_string(),
+        spare => format!("{spare} more nodes"),
+    };
+    format!("every key readable and writable at QUORUM; can lose {more}")
+}
+
+/// `12 % of the keys of kv cannot be read or written at QUORUM`.
+fn lacking(worst: &Lacking, availability: &Availability) -> String {
+    if availability.is_nothing_left {
+        return "no key can be read or written at QUORUM".into();
+    }
+    let what = match worst.percent {
+        100 => format!("no key of {} can be read or written at QUORUM", worst.keyspace),
+        percent => format!("{percent} % of the keys of {} cannot be read or written at QUORUM", worst.keyspace),
+    };
+    match availability.lacking.len() - 1 {
+        0 => what,
+        1 => format!("{what}, nor some keys of 1 more keyspace"),
+        more => format!("{what}, nor some keys of {more} more keyspaces"),
+    }
+}
+
+fn cut_off(survey: &Survey<'_>) -> String {
+    let others = survey.ring.nodes.iter().filter(|node| node.id != survey.mine.node);
+    let heard = others.clone().filter(|node| survey.sight(node.id).0.is_heard()).count();
+    format!("{} is cut off: it hears {heard} of {} other members", survey.mine.name, others.count())
+}
+
+/// Members that take no requests.
+fn lost(survey: &Survey<'_>) -> impl Iterator<Item = Reason> {
+    let members = survey.shown().into_iter().filter(|node| node.is_member && !survey.serves(node.id));
+    members.map(|node| {
+        let (health, since_ms) = survey.sight(node.id);
+        let stage = survey.view_of(node.id).map(|view| view.stage);
+        match stage {
+            Some(Stage::Starting) if health.is_heard() => (&codes::NOT_READY, format!("{} is starting", node.name)),
+            Some(Stage::Stopping) if health.is_heard() => {
+                (&codes::SHUTTING_DOWN, format!("{} is shutting down", node.name))
             }
-            Stage::Stopping => return unavailable(&codes::SHUTTING_DOWN, "this node is shutting down"),
-            Stage::Ready => {}
+            _ => {
+                let since = span(Duration::from_millis(since_ms));
+                let seen_by = survey.seen_by(node.id);
+                let by = match seen_by.is_empty() {
+                    true => format!(" (not heard of since {} started)", survey.mine.name),
+                    false => format!(" (seen by {})", seen_by.join(", ")),
+                };
+                (&codes::NODE_DOWN, format!("{} {} {since}{by}", node.name, health.name()))
+            }
         }
-        if self.shards_silent > 0 {
-            let sentence =
-                format!("{} of this node's shards do not answer; their keys cannot be served", self.shards_silent);
-            return (Level::Unavailable, Some(&codes::ACTOR_STUCK), sentence);
-        }
-        if self.lease_lost {
-            return degraded(
-                &codes::CLOCK_LEASE,
-                "every key readable, none writable: the clock's lease has run out".into(),
-            );
-        }
-        if self.clock_ahead > kula_clock::limits::CLIENT_AHEAD_MAX {
-            let sentence = format!(
-                "every key readable and writable; this node's writes are dated {} s ahead of the machine's clock",
-                self.clock_ahead.as_secs()
-            );
-            return degraded(&codes::NODE_CLOCK_AHEAD, sentence);
-        }
-        if let Some(free) = self.free_bytes.filter(|&free| free < limits::FREE_BYTES_MIN) {
-            let sentence =
-                format!("every key readable, writes are or will be refused: the disk has {} MiB left", free >> 20);
-            return degraded(&codes::DISK_FULL, sentence);
-        }
-        if !self.stuck.is_empty() {
-            let named =
-                self.stuck.iter().take(limits::NAMED_ACTORS_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
-            return degraded(&codes::ACTOR_STUCK, format!("work does not move at {named}; requests may time out"));
-        }
-        let more = match self.spare() {
-            1 => "1 more node".to_string(),
-            spare => format!("{spare} more nodes"),
+    })
+}
+
+/// What a node says of itself.
+fn own(survey: &Survey<'_>, view: &NodeView) -> Vec<Reason> {
+    let name = survey.name(view.node);
+    let mut reasons: Vec<Reason> = Vec::new();
+    if view.shards_silent > 0 {
+        let what = match view.shards_silent {
+            1 => format!("a shard of {name} does not answer"),
+            shards => format!("{shards} shards of {name} do not answer"),
         };
-        (Level::Ok, None, format!("every key readable and writable at QUORUM; can lose {more}"))
+        reasons.push((&codes::ACTOR_STUCK, what));
     }
-
-    /// Nodes that may fail while every key keeps a quorum.
-    fn spare(&self) -> usize {
-        let quorum = self.rf_min / 2 + 1;
-        let by_quorum = usize::try_from(self.rf_min.saturating_sub(quorum)).unwrap_or(0);
-        by_quorum.saturating_sub(self.nodes - self.nodes_up.min(self.nodes))
+    if view.lease_lost {
+        reasons.push((&codes::CLOCK_LEASE, format!("the lease of {name}'s clock has run out")));
     }
+    let ahead = Duration::from_millis(view.stamps_ahead_ms);
+    if ahead > kula_clock::limits::CLIENT_AHEAD_MAX {
+        let what = format!("{name}'s writes are dated {} s ahead of its machine's clock", ahead.as_secs());
+        reasons.push((&codes::NODE_CLOCK_AHEAD, what));
+    }
+    if let Some(free) = view.free_bytes.filter(|_| is_nearly_full(view)) {
+        reasons.push((&codes::DISK_FULL, format!("{name}'s disk has {} MiB left", free >> 20)));
+    }
+    if !view.stuck.is_empty() {
+        let named: Vec<String> = view.stuck.iter().take(limits::NAMED_ACTORS_MAX).cloned().collect();
+        let what = format!("work does not move at {} of {name}; requests may time out", listed(&named));
+        reasons.push((&codes::ACTOR_STUCK, what));
+    }
+    reasons
 }
 
-fn unavailable(code: &'static Code, sentence: &str) -> (Level, Option<&'static Code>, String) {
-    (Level::Unavailable, Some(code), sentence.into())
+fn is_nearly_full(view: &NodeView) -> bool {
+    view.free_bytes.is_some_and(|free| free < limits::FREE_BYTES_MIN)
 }
 
-fn degraded(code: &'static Code, sentence: String) -> (Level, Option<&'static Code>, String) {
-    (Level::Degraded, Some(code), sentence)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn healthy() -> Conditions {
-        Conditions {
-            stage: Stage::Ready,
-            nodes: 1,
-            nodes_up: 1,
-            rf_min: 1,
-            free_bytes: Some(10 << 30),
-            lease_lost: false,
-            clock_ahead: Duration::from_secs(5),
-            shards_silent: 0,
-            stuck: Vec::new(),
+/// Hints that wait although their target is heard, and hints that could not be kept. Those for a node that is down are
+/// where they belong.
+fn hints(survey: &Survey<'_>) -> Vec<Reason> {
+    let mut waiting: BTreeMap<NodeId, (u64, Vec<NodeId>)> = BTreeMap::new();
+    let mut not_kept: BTreeMap<NodeId, (u64, Vec<NodeId>)> = BTreeMap::new();
+    for view in survey.views() {
+        for hints in &view.hints {
+            for (counts, count) in [(&mut waiting, hints.count), (&mut not_kept, hints.not_kept)] {
+                if count > 0 {
+                    let (sum, holders) = counts.entry(hints.target).or_default();
+                    *sum = sum.saturating_add(count);
+                    holders.push(view.node);
+                }
+            }
         }
     }
+    waiting.retain(|target, _| survey.sight(*target).0.is_heard());
+    let told = |counts: BTreeMap<NodeId, (u64, Vec<NodeId>)>, code: &'static Code, kept: bool| {
+        counts.into_iter().map(move |(target, (count, holders))| {
+            let (target, holders) = (survey.name(target), listed(&survey.names(holders)));
+            let (noun, verb) = if count == 1 { ("hint", "waits") } else { ("hints", "wait") };
+            let what = match kept {
+                true => format!("{count} {noun} for {target} {verb} at {holders}"),
+                false => format!("{count} {noun} for {target} could not be kept at {holders}"),
+            };
+            (code, what)
+        })
+    };
+    told(waiting, &codes::HINTS_WAIT, true).chain(told(not_kept, &codes::HINTS_NOT_KEPT, false)).collect()
+}
 
-    #[test]
-    fn the_worst_condition_speaks() {
-        let conditions = [
-            ("healthy", healthy()),
-            ("three nodes", Conditions { nodes: 3, nodes_up: 3, rf_min: 3, ..healthy() }),
-            ("starting", Conditions { stage: Stage::Starting, lease_lost: true, ..healthy() }),
-            ("stopping", Conditions { stage: Stage::Stopping, ..healthy() }),
-            ("a silent shard", Conditions { shards_silent: 1, stuck: vec!["storage/shard/0".into()], ..healthy() }),
-            ("no lease", Conditions { lease_lost: true, free_bytes: Some(0), ..healthy() }),
-            ("a clock set back", Conditions { clock_ahead: Duration::from_secs(3600), ..healthy() }),
-            ("disk full", Conditions { free_bytes: Some(3 << 20), ..healthy() }),
-            ("no word from the disk", Conditions { free_bytes: None, ..healthy() }),
-            ("stuck", Conditions { stuck: ["a", "b", "c", "d"].map(String::from).to_vec(), ..healthy() }),
-        ];
-        let story = conditions.map(|(name, conditions)| {
-            let verdict = conditions.verdict();
-            let code = verdict.code.map_or("-", |code| code.code);
-            format!("{name}: {:?} {code} {}", verdict.level, verdict.sentence)
-        });
-        insta::assert_snapshot!(story.join("\n"));
+/// The first few, and how many more.
+fn joined(mut reasons: Vec<Reason>) -> Option<String> {
+    let more = reasons.len().saturating_sub(limits::REASONS_MAX);
+    reasons.truncate(limits::REASONS_MAX);
+    let mut told: Vec<String> = reasons.into_iter().map(|(_, what)| what).collect();
+    if more > 0 {
+        told.push(format!("and {more} more"));
     }
+    (!told.is_empty()).then(|| told.join("; "))
 }

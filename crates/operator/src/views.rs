@@ -18,10 +18,12 @@ pub struct Status {
     pub disagreements: Vec<String>,
 }
 
+/// `null` where a node did not tell.
 #[derive(Clone, Debug, Serialize)]
 pub struct NodeStatus {
     pub name: String,
     pub id: NodeId,
+    /// `up`, `slow`, `suspect` or `down`, as seen from here.
     pub state: &'static str,
     /// For how long it has been in this state, as seen from here.
     pub since_ms: u64,
@@ -34,15 +36,52 @@ pub struct NodeStatus {
     /// Its share of its data centre's partitions, 0 to 1.
     pub owns: f64,
     /// Hints it holds for others.
-    pub hints: u64,
+    pub hints: Option<u64>,
+    /// For whom it holds them.
+    pub hints_to: Option<Vec<HintsTo>>,
     /// The digest of the schema it knows.
-    pub schema: String,
+    pub schema: Option<String>,
     /// The ring version it knows.
-    pub ring: u64,
+    pub ring: Option<u64>,
+    /// `starting`, `ready` or `stopping`.
+    pub stage: Option<&'static str>,
+    /// The longest of its actors' 99th percentiles of waiting, in microseconds, and whose it is.
+    pub mailbox_p99_us: Option<u64>,
+    pub mailbox: Option<String>,
+    /// Free bytes where its data lives.
+    pub free_bytes: Option<u64>,
+    /// Whether it is a member of the ring. Others that were heard of are shown too.
+    pub is_member: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HintsTo {
+    pub target: String,
+    pub count: u64,
+}
+
+/// What this node keeps for others.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Hints {
+    pub hints: Vec<HintsView>,
+    pub total: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct HintsView {
+    /// The owner it is for, by name.
+    pub target: String,
+    pub count: u64,
+    pub bytes: u64,
+    /// For how long the oldest has waited.
+    pub oldest_ms: u64,
+    /// Writes that should have left a hint and could not, since the node started.
+    pub not_kept: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
 pub struct RingView {
+    /// 0: this node has no ring yet.
     pub version: u64,
     pub cluster: String,
     pub cluster_id: ClusterId,
@@ -51,6 +90,7 @@ pub struct RingView {
     pub partitions: u32,
     pub rf_balanced: u32,
     pub nodes: Vec<RingNodeView>,
+    pub datacentres: Vec<DatacentreView>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -64,6 +104,15 @@ pub struct RingNodeView {
     pub owns: f64,
     /// Partitions of its data centre that it owns first.
     pub partitions: usize,
+    /// `up`, `slow`, `suspect` or `down`, as seen from here.
+    pub state: &'static str,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct DatacentreView {
+    pub name: String,
+    /// The first owner of each of the Q partitions in token order: an index into `nodes`. Empty if nobody owns anything.
+    pub owners: Vec<u16>,
 }
 
 #[derive(Clone, Debug, Serialize)]

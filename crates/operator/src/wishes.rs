@@ -26,6 +26,17 @@ pub struct KeyspaceWish {
     pub anti_entropy: Option<bool>,
 }
 
+/// `PATCH /v1/keyspaces/{keyspace}`. What is left out stays as it is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "an object with settings of a keyspace")]
+pub struct KeyspaceSettingsWish {
+    pub rf: Option<Value>,
+    pub mode: Option<String>,
+    pub read_repair: Option<String>,
+    pub hinted_handoff: Option<bool>,
+    pub anti_entropy: Option<bool>,
+}
+
 /// `POST /v1/keyspaces/{keyspace}/tables`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with the table's name and kind")]
@@ -40,8 +51,16 @@ pub struct TableWish {
 
 impl KeyspaceWish {
     pub fn checked(self) -> Result<(Name, KeyspaceSettings), OperatorError> {
-        let name = checked_name(&self.name)?;
-        let mut settings = KeyspaceSettings::default();
+        let KeyspaceWish { name, rf, mode, read_repair, hinted_handoff, anti_entropy } = self;
+        let name = checked_name(&name)?;
+        let wish = KeyspaceSettingsWish { rf, mode, read_repair, hinted_handoff, anti_entropy };
+        Ok((name, wish.applied_to(KeyspaceSettings::default())?))
+    }
+}
+
+impl KeyspaceSettingsWish {
+    /// `settings` with what is wished in place.
+    pub fn applied_to(self, mut settings: KeyspaceSettings) -> Result<KeyspaceSettings, OperatorError> {
         match self.rf {
             None | Some(Value::Null) => {}
             Some(Value::Object(_) | Value::String(_)) => {
@@ -68,7 +87,7 @@ impl KeyspaceWish {
         settings.hinted_handoff = self.hinted_handoff.unwrap_or(settings.hinted_handoff);
         settings.anti_entropy = self.anti_entropy.unwrap_or(settings.anti_entropy);
         settings.check().map_err(|error| setting("rf", error.to_string()))?;
-        Ok((name, settings))
+        Ok(settings)
     }
 }
 
@@ -137,6 +156,18 @@ mod tests {
             r#"[]"#,
         ];
         insta::assert_snapshot!(wishes.map(|json| format!("{json}\n    {}", keyspace(json))).join("\n"));
+    }
+
+    #[test]
+    fn what_a_change_leaves_out_stays() {
+        let before = KeyspaceSettings { rf: 2, read_repair: ReadRepair::Off, ..KeyspaceSettings::default() };
+        let changed =
+            |json: &str| serde_json::from_str::<KeyspaceSettingsWish>(json).unwrap().applied_to(before.clone());
+        assert_eq!(changed("{}").unwrap(), before);
+        let without_hints = KeyspaceSettings { hinted_handoff: false, ..before.clone() };
+        assert_eq!(changed(r#"{"hinted_handoff":false}"#).unwrap(), without_hints);
+        assert!(matches!(changed(r#"{"rf":0}"#), Err(OperatorError::Setting { name: "rf", .. })));
+        assert!(serde_json::from_str::<KeyspaceSettingsWish>(r#"{"name":"shop"}"#).is_err());
     }
 
     #[test]

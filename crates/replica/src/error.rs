@@ -1,5 +1,6 @@
 //! Why a replica did not serve a request, by what its coordinator may do about it.
 
+use kula_actor::DoorError;
 use kula_lattice::DecodeError;
 use kula_storage::StorageError;
 use kula_types::TableId;
@@ -41,9 +42,16 @@ pub enum ReplicaError {
     Damaged,
     #[error("not a mutation: {0}")]
     InvalidMutation(#[from] DecodeError),
+    /// A peer's word for bytes that are no request: what was wrong with them it did not say.
+    #[error("the replica could not read the request")]
+    Malformed,
     /// The mutation or the key is well formed and does not belong here.
     #[error("the request belongs to another shard, or its token is not its key's")]
     Misplaced,
+    /// No connection to the replica's node, or one whose node does not know this request: nothing was sent, or nothing
+    /// was begun.
+    #[error("there is no way to the replica")]
+    Unreachable,
     /// The replica is stopping or gone.
     #[error("the replica takes no more requests")]
     Closed,
@@ -71,6 +79,18 @@ impl From<StorageError> for ReplicaError {
             StorageError::ShuttingDown => ReplicaError::Closed,
             // What else storage may say ends the node, or is said before it starts.
             _ => ReplicaError::Fenced,
+        }
+    }
+}
+
+/// Nothing of the message was taken.
+impl From<&DoorError> for ReplicaError {
+    fn from(error: &DoorError) -> Self {
+        match error {
+            DoorError::Overloaded { path, depth, cap } => {
+                ReplicaError::Overloaded { path: Arc::clone(path), depth: *depth, cap: *cap }
+            }
+            DoorError::Closed { .. } => ReplicaError::Closed,
         }
     }
 }

@@ -11,9 +11,12 @@ pub mod limits;
 mod machine;
 mod messages;
 mod metrics;
+mod range;
 #[cfg(test)]
 mod scripts;
+pub mod verbs;
 
 pub use actor::{ReplicaActor, Replicas, Spawn, spawn};
 pub use error::ReplicaError;
+pub use kula_storage::RangePage;
 pub use messages::{Answer, Fence, Op, Origin, Outcome, ReplicaBatch, Request};

@@ -6,6 +6,7 @@
 use crate::{
     ReplicaError, limits,
     messages::{Answer, Fence, Op, Origin, Outcome, ReplicaBatch, Request},
+    range::{Range, RangeOp},
 };
 use bytes::Bytes;
 use kula_actor::Reply;
@@ -13,7 +14,7 @@ use kula_lattice::{Mutation, Partition, Row, Seal};
 use kula_placement::Ring;
 use kula_schema::Schema;
 use kula_storage::{ApplyOp, ReadOp, StorageError};
-use kula_types::{Mono, TableId, Timestamp, Token};
+use kula_types::{Mono, NodeId, TableId, Timestamp, Token};
 use std::{sync::Arc, time::Duration};
 
 /// What is known at this moment: given, never read.
@@ -32,7 +33,12 @@ pub(crate) struct View<'a> {
 pub(crate) struct Effects {
     pub apply: Vec<ApplyOp>,
     pub read: Vec<ReadOp>,
+    pub ranges: Vec<RangeOp>,
     pub refused: Vec<(Reply<Result<Outcome, ReplicaError>>, ReplicaError)>,
+    /// Who planned with a newer ring than this node has.
+    pub pull_ring: Option<NodeId>,
+    /// Who asks for a table that this node has not heard of.
+    pub pull_schema: Option<NodeId>,
 }
 
 /// Which of this node's shards a token belongs to.
@@ -45,16 +51,20 @@ pub(crate) struct Machine {
     path: Arc<str>,
     shard: usize,
     shard_of: ShardOf,
+    /// Before these nobody is asked for a ring, for a schema: many requests say the same at once.
+    pull_ring_at: Mono,
+    pull_schema_at: Mono,
 }
 
 impl Machine {
     pub fn new(path: Arc<str>, shard: usize, shard_of: ShardOf) -> Self {
-        Machine { path, shard, shard_of }
+        let (pull_ring_at, pull_schema_at) = (Mono::default(), Mono::default());
+        Machine { path, shard, shard_of, pull_ring_at, pull_schema_at }
     }
 
     pub fn step(&mut self, view: View<'_>, batch: ReplicaBatch, effects: &mut Effects) {
         for (index, request) in batch.requests.into_iter().enumerate() {
-            let Request { fence, deadline, op, reply } = request;
+            let Request { from, fence, deadline, op, reply } = request;
             let checked = match index {
                 0..limits::BATCH_REQUESTS_MAX => {
                     check_fence(view.ring, fence).and_then(|()| check_deadline(view, deadline))
@@ -68,8 +78,24 @@ impl Machine {
                 Ok(()) => self.serve(view, op, reply, effects),
                 Err(refusal) => Err((reply, refusal)),
             } {
+                if let Some(from) = from {
+                    self.learn(view.now, from, &refusal, effects);
+                }
                 effects.refused.push((reply, refusal));
             }
+        }
+    }
+
+    /// A peer that asks for what this node does not know of yet is the one to learn it from.
+    fn learn(&mut self, now: Mono, from: NodeId, refusal: &ReplicaError, effects: &mut Effects) {
+        let (at, pull) = match refusal {
+            ReplicaError::Behind => (&mut self.pull_ring_at, &mut effects.pull_ring),
+            ReplicaError::UnknownTable { .. } => (&mut self.pull_schema_at, &mut effects.pull_schema),
+            _ => return,
+        };
+        if *at <= now {
+            *at = now.after(limits::PULL_EVERY);
+            *pull = Some(from);
         }
     }
 
@@ -105,6 +131,17 @@ impl Machine {
                     Err(refusal) => Err((reply, refusal)),
                 }
             }
+            // Of all shards: it has no place to be checked.
+            Op::ReadRange { table, after, through, partitions_max, bytes_max } => {
+                match check_table(view.schema, table) {
+                    Ok(()) => {
+                        let range = Range { table, after, through, partitions_max, bytes_max };
+                        effects.ranges.push(RangeOp { range, reply });
+                        Ok(())
+                    }
+                    Err(refusal) => Err((reply, refusal)),
+                }
+            }
         }
     }
 
@@ -126,10 +163,14 @@ impl Machine {
         if (self.shard_of)(token) != self.shard {
             return Err(ReplicaError::Misplaced);
         }
-        match schema.table(table) {
-            Some(_) => Ok(()),
-            None => Err(ReplicaError::UnknownTable { table }),
-        }
+        check_table(schema, table)
+    }
+}
+
+fn check_table(schema: &Schema, table: TableId) -> Result<(), ReplicaError> {
+    match schema.table(table) {
+        Some(_) => Ok(()),
+        None => Err(ReplicaError::UnknownTable { table }),
     }
 }
 

@@ -4,7 +4,8 @@ use crate::ReplicaError;
 use bytes::Bytes;
 use kula_actor::Reply;
 use kula_lattice::{Digest, Partition, Seal, Slice};
-use kula_types::{Mono, PartitionKey, TableId, Timestamp};
+use kula_storage::RangePage;
+use kula_types::{Mono, NodeId, PartitionKey, TableId, Timestamp, Token};
 
 /// Which ring, and which phase of a moving partition, the sender planned with (`design.md` §3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +25,8 @@ pub struct ReplicaBatch {
 /// One request. A reply that is dropped unanswered is *unknown*.
 #[derive(Debug)]
 pub struct Request {
+    /// The peer whose coordinator asks; none for this node's own.
+    pub from: Option<NodeId>,
     pub fence: Fence,
     /// Past it the request is answered `Expired`, unserved.
     pub deadline: Mono,
@@ -47,6 +50,17 @@ pub enum Op {
         /// The coordinator's time of visibility. A replica never uses its own clock for that; a slice with a limit
         /// needs this one.
         now: Timestamp,
+    },
+    /// A page of a table's partitions, in (token, key) order, from all shards of this replica's node.
+    ReadRange {
+        table: TableId,
+        /// Right behind this place; an empty key stands before all keys of its token.
+        after: (Token, PartitionKey),
+        /// The last token.
+        through: Token,
+        /// At most `kula_storage::limits::RANGE_PARTITIONS_MAX`, `RANGE_BYTES_MAX`.
+        partitions_max: usize,
+        bytes_max: usize,
     },
 }
 
@@ -79,4 +93,5 @@ pub enum Outcome {
         digest: Digest,
         seal: Seal,
     },
+    Range(RangePage),
 }

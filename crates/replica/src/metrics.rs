@@ -7,7 +7,11 @@ use kula_actor::{Counter, Registry};
 pub(crate) struct Metrics {
     applies: Counter,
     reads: Counter,
+    ranges: Counter,
     refused: [Counter; REASONS.len()],
+    /// Requests of peers that were not even taken apart.
+    pub inbound_expired: Counter,
+    pub inbound_malformed: Counter,
 }
 
 /// In the order of `reason`.
@@ -23,12 +27,24 @@ impl Metrics {
                 &[("reason", reason)],
             )
         };
-        Metrics { applies: served("apply"), reads: served("read"), refused: REASONS.map(refused) }
+        let unread = |reason| {
+            let help = "Requests of other nodes that were refused unread";
+            registry.counter("kula_replica_unread", help, &[("reason", reason)])
+        };
+        Metrics {
+            applies: served("apply"),
+            reads: served("read"),
+            ranges: served("range"),
+            refused: REASONS.map(refused),
+            inbound_expired: unread("expired"),
+            inbound_malformed: unread("malformed"),
+        }
     }
 
     pub fn count(&self, effects: &Effects) {
         self.applies.inc_by(effects.apply.len() as u64);
         self.reads.inc_by(effects.read.len() as u64);
+        self.ranges.inc_by(effects.ranges.len() as u64);
         for (_, refusal) in &effects.refused {
             self.refused[reason(refusal)].inc();
         }
@@ -41,7 +57,7 @@ fn reason(refusal: &ReplicaError) -> usize {
         ReplicaError::StaleRing { .. } | ReplicaError::Behind => 0,
         ReplicaError::Expired => 1,
         ReplicaError::UnknownTable { .. } => 2,
-        ReplicaError::InvalidMutation(_) | ReplicaError::Misplaced => 3,
+        ReplicaError::InvalidMutation(_) | ReplicaError::Malformed | ReplicaError::Misplaced => 3,
         ReplicaError::ClockAhead { .. } => 4,
         ReplicaError::Overloaded { .. } => 5,
         // Never before storage was asked.
@@ -49,6 +65,7 @@ fn reason(refusal: &ReplicaError) -> usize {
         | ReplicaError::TooLarge { .. }
         | ReplicaError::SiblingCap { .. }
         | ReplicaError::Damaged
+        | ReplicaError::Unreachable
         | ReplicaError::Closed
         | ReplicaError::Fenced => 6,
     }

@@ -3,10 +3,11 @@
 //! The replica knows ring 3, the built-in bucket `kv.default` and an LWW table `kv.lww`; its clocks stand at 10 s. It is
 //! shard 0 of two; keys that begin with `z` belong to the other. A line is one request:
 //! ```text
-//! write TABLE KEY [from=client|blind|hint|repair|stream] [ahead=MS] [floor=MS] [ring=N] [phase=N] [deadline=MS] [token] [garbage]
-//! read TABLE KEY [digest] [ring=N] [phase=N] [deadline=MS]
+//! write TABLE KEY [from=client|blind|hint|repair|stream] [ahead=MS] [floor=MS] [ring=N] [phase=N] [deadline=MS] [token] [garbage] [peer] [now=MS]
+//! read TABLE KEY [digest] [ring=N] [phase=N] [deadline=MS] [peer] [now=MS]
+//! range TABLE KEY [..as read]        a page behind KEY
 //! ```
-//! `ahead` dates the value, `floor` a delete beside it; `token` claims another key's token, `garbage` cuts the bytes.
+//! `ahead` dates the value, `floor` a delete beside it; `token` claims another key's token, `garbage` cuts the bytes; `peer`: another node asks.
 
 use crate::{
     Answer, Fence, Op, Origin, ReplicaBatch, ReplicaError, Request,
@@ -80,6 +81,10 @@ impl<'a> Line<'a> {
             let answer = if self.has("digest") { Answer::Digest } else { Answer::Data };
             return Op::Read { table, key, slice: Slice::all(), answer, now: at(0) };
         }
+        if self.words[0] == "range" {
+            let after = (ring.token(&key), key);
+            return Op::ReadRange { table, after, through: Token::MAX, partitions_max: 10, bytes_max: 1_000 };
+        }
         let dot = Dot::new(Actor(1), 0, 1).unwrap();
         let cell = Cell::put(Key::of(at(self.number("ahead").unwrap_or(0)), dot), None, Bytes::from_static(b"v"));
         let mut delta = Partition::of_cell(ClusteringKey::default(), CellId::simple(ColumnId(9)), cell);
@@ -116,8 +121,10 @@ fn check(script: &str, text: &str) {
         let unsigned = |name, default: u64| line.number(name).map_or(default, |number| u64::try_from(number).unwrap());
         let fence = Fence { ring_version: unsigned("ring", 3), phase: u8::try_from(unsigned("phase", 0)).unwrap() };
         let deadline = Mono::from_millis(unsigned("deadline", 11_000));
-        let request = Request { fence, deadline, op: line.op(&ring, &schema), reply: Reply::ignored() };
-        let view = View { now: Mono::from_millis(10_000), latest: at(0), ring: &ring, schema: &schema };
+        let from = line.has("peer").then(|| NodeId("00000000-0000-0000-0000-000000000002".parse().unwrap()));
+        let request = Request { from, fence, deadline, op: line.op(&ring, &schema), reply: Reply::ignored() };
+        let now = Mono::from_millis(unsigned("now", 10_000));
+        let view = View { now, latest: at(0), ring: &ring, schema: &schema };
         let mut effects = Effects::default();
         machine.step(view, ReplicaBatch { requests: vec![request] }, &mut effects);
         show(&effects, &mut out);
@@ -133,6 +140,15 @@ fn show(effects: &Effects, out: &mut String) {
     for op in &effects.read {
         writeln!(out, "  read {:?}", op.key).unwrap();
     }
+    for op in &effects.ranges {
+        writeln!(out, "  page behind {:?}", op.range.after.1).unwrap();
+    }
+    if effects.pull_ring.is_some() {
+        writeln!(out, "  pull the ring").unwrap();
+    }
+    if effects.pull_schema.is_some() {
+        writeln!(out, "  pull the schema").unwrap();
+    }
     for (_, refusal) in &effects.refused {
         let stored = if refusal.refused_before_applying() { "" } else { ", perhaps stored" };
         writeln!(out, "  refused: {refusal}{stored}").unwrap();
@@ -145,11 +161,22 @@ fn what_passes_and_what_is_refused() {
 }
 
 #[test]
+fn a_page_passes_the_same_checks_wherever_it_begins() {
+    check("ranges", include_str!("../testdata/ranges.txt"));
+}
+
+#[test]
+fn from_whom_a_ring_or_a_schema_is_fetched() {
+    check("pulls", include_str!("../testdata/pulls.txt"));
+}
+
+#[test]
 fn a_batch_past_its_bound_is_refused_from_there_on() {
     let (ring, schema) = (ring(), schema());
     let mut machine = Machine::new("replica/0".into(), 0, Arc::new(|_| 0));
     let line = Line { words: vec!["read", "default", "k"] };
     let request = || Request {
+        from: None,
         fence: Fence { ring_version: 3, phase: 0 },
         deadline: Mono::from_millis(1),
         op: line.op(&ring, &schema),

@@ -1,8 +1,8 @@
-//! What a crash, a fault or a foreign file makes of `ring.state`.
+//! What a crash, a fault or a foreign file makes of `ring.state` and `ring.ballots`.
 
 use crate::{
-    RingError,
-    scripts::{node, opening},
+    Acceptor, AskId, Effect, Event, RingError, Told, ballots,
+    scripts::{join, machine, node, opening, ring_of},
     state::{self, FILE, Opening},
 };
 use kula_disk::{
@@ -11,7 +11,8 @@ use kula_disk::{
     sim::{CrashImages, Fault, Survivors, Target},
 };
 use kula_placement::{Ring, RingFacts, RingNode, Secret};
-use kula_types::ClusterId;
+use kula_types::{ClusterId, Mono};
+use kula_wire::verbs::ring::{Accept, Accepted, Ballot, Prepare, Prepared};
 
 fn bound_to(ring: &Ring, number: u128) -> Opening {
     Opening { bound: Some(ring.cluster), ..opening(number) }
@@ -181,4 +182,129 @@ fn the_secret_is_in_the_file_and_in_no_other_text() {
         assert!(text.contains("Secret(..)"));
     }
     assert_eq!(state::open(&disk, opening(1)).unwrap().context_key().secret.expose(), &[0xab; 32]);
+}
+
+#[test]
+fn with_seeds_a_new_directory_has_ring_0_and_keeps_nothing() {
+    let disk = SimDisk::new(1);
+    let none = state::open(&disk, Opening { seeds: true, ..opening(1) }).unwrap();
+    assert!(none.is_none() && none.name == "test");
+    assert_eq!(kula_disk::Disk::list(&disk, "").unwrap(), Vec::<String>::new());
+    let bound = Opening { seeds: true, bound: Some(ClusterId(uuid::Uuid::from_u128(0xc))), ..opening(1) };
+    assert!(matches!(state::open(&disk, bound), Err(RingError::Missing { .. })));
+}
+
+#[test]
+fn a_member_of_several_keeps_its_ring_though_it_is_configured_anew() {
+    let disk = SimDisk::new(1);
+    let ring = ring_of(3);
+    state::store(&disk, &ring).unwrap();
+    let me = RingNode { address: "10.0.0.1:7000".into(), rack: "z".into(), ..node(1) };
+    assert_eq!(state::open(&disk, Opening { me, seeds: true, ..bound_to(&ring, 1) }).unwrap(), ring);
+}
+
+#[test]
+fn without_descriptors_nothing_changes_and_the_node_goes_on() {
+    let before = SimDisk::new(1);
+    let old = state::open(&before, opening(1)).unwrap();
+    let new = Ring::new(RingFacts { version: 2, ..old.facts().clone() }).unwrap();
+    let mut refusals = 0;
+    for call in 0..8 {
+        let disk = before.crash(Survivors::None);
+        disk.inject(Target::Any, call, Fault::TooManyFiles);
+        let outcome = state::store(&disk, &new);
+        disk.clear_faults();
+        let found = state::open(&disk.crash(Survivors::All), bound_to(&old, 1)).unwrap();
+        match outcome {
+            Err(RingError::TooManyFiles) => assert!(found == old, "call {call}"),
+            Err(error) => assert!(error.may_have_changed() && !error.fences(), "call {call}: {error}"),
+            Ok(()) => assert!(found == new, "call {call}"),
+        }
+        refusals += u32::from(found == old);
+    }
+    assert!(refusals > 0);
+}
+
+fn ballot(round: u64, member: u128) -> Ballot {
+    Ballot { round, node: node(member).id }
+}
+
+/// What the member promised or accepted, in the order of the script below.
+fn weight(acceptor: &Acceptor) -> u64 {
+    match (acceptor.promised, &acceptor.vote) {
+        (None, _) => 0,
+        (Some(_), None) => 1,
+        (Some(promised), Some(vote)) if promised == vote.ballot => 2,
+        (Some(_), Some(_)) => 3,
+    }
+}
+
+/// A member promises n2, accepts its ring and promises n3. Whatever power loss comes when, it never finds less than what
+/// it had told.
+#[test]
+fn a_promise_that_was_told_survives_every_crash() {
+    let disk = SimDisk::recording(1);
+    let ring = ring_of(3);
+    state::store(&disk, &ring).unwrap();
+    let mut member = machine(1, ring.clone(), join(false, 3, 3));
+    let mut next = RingFacts { version: 2, ..ring.facts().clone() };
+    next.keyspaces.clear();
+    let next = state::to_bytes(&Ring::new(next).unwrap()).unwrap();
+    let (cluster, version) = (ring.cluster, 2);
+    let prepare = |id, member| {
+        let from = node(member).id;
+        Event::Prepare { id: AskId(id), from, prepare: Prepare { cluster, version, ballot: ballot(id, member) } }
+    };
+    let accept = Accept { cluster, version, ballot: ballot(1, 2), ring: next.into() };
+    let events = [prepare(1, 2), Event::Accept { id: AskId(2), from: node(2).id, accept }, prepare(3, 3)];
+    for (event, mark) in events.into_iter().zip(1u64..) {
+        let (mut effects, mut told) = (Vec::new(), Vec::new());
+        member.step(Mono::default(), 0.5, event, &mut effects);
+        assert!(matches!(effects[..], [Effect::StoreBallots { .. }]), "nothing is told before it is durable");
+        for effect in effects {
+            let Effect::StoreBallots { acceptor } = effect else { continue };
+            ballots::store(&disk, &acceptor).unwrap();
+            member.step(Mono::default(), 0.5, Event::Stored { outcome: Ok(()) }, &mut told);
+        }
+        let yes = |effect: &Effect| match effect {
+            Effect::Reply { reply: Told::Prepared(Prepared::Promised { .. }), .. } => true,
+            Effect::Reply { reply, .. } => *reply == Told::Accepted(Accepted::Yes),
+            _ => false,
+        };
+        assert!(told.iter().all(yes) && told.len() == 1, "{told:?}");
+        disk.mark(mark);
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for image in CrashImages::of(&disk.journal(), 7) {
+        let disk = image.disk();
+        let told = image.mark();
+        // Before anything was told the ring itself may not be there yet.
+        if told == 0 && !matches!(state::open(&disk, Opening { seeds: true, ..opening(1) }), Ok(found) if found == ring)
+        {
+            continue;
+        }
+        let found = ballots::load(&disk, 1).unwrap();
+        assert!((told..=told + 1).contains(&weight(&found)), "{image}: {found:?}");
+        seen.insert(weight(&found));
+        // What the next version is told does not depend on it.
+        assert_eq!(ballots::load(&disk, 2).unwrap(), Acceptor::of(3));
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
+}
+
+#[test]
+fn promises_that_cannot_be_read_or_are_ahead_stop_the_start() {
+    let disk = SimDisk::new(1);
+    let ring = ring_of(3);
+    state::store(&disk, &ring).unwrap();
+    ballots::store(&disk, &Acceptor { promised: Some(ballot(1, 2)), ..Acceptor::of(2) }).unwrap();
+    assert_eq!(state::open(&disk, bound_to(&ring, 1)).unwrap(), ring);
+    for byte in 0..60 {
+        let damaged = disk.crash(Survivors::None);
+        damaged.flip_bit(ballots::FILE, byte, u8::try_from(byte % 8).unwrap()).unwrap();
+        let opened = state::open(&damaged, bound_to(&ring, 1));
+        assert!(matches!(opened, Err(RingError::Unreadable(StateError::Damaged { .. }))), "byte {byte}");
+    }
+    ballots::store(&disk, &Acceptor::of(7)).unwrap();
+    assert!(matches!(state::open(&disk, bound_to(&ring, 1)), Err(RingError::BallotsAhead { version: 7, ring: 1 })));
 }

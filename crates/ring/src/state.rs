@@ -1,15 +1,18 @@
-//! `ring.state` and how a node comes by its ring at the start: the one it has, or ring 1 alone.
+//! `ring.state` and how a node comes by its ring at the start: the one it has, ring 1 alone, or ring 0 to wait for one.
 //!
 //! Safe because the file is replaced whole and before anybody is told: after a crash there is the old ring or the new
-//! one. Forming ring 1 is decided here, once, and never when the directory already belongs to a cluster: a node that
-//! lost its ring must not invent another one over its data.
+//! one. A directory that already belongs to a cluster never gets a ring of its own making: a node that lost its ring must
+//! not invent another one over its data.
 
-use crate::RingError;
+use crate::{RingError, ballots};
+use bytes::Bytes;
 use kula_disk::{
-    Disk, DiskError, Operation,
+    Disk,
     atomic::{self, Format},
 };
-use kula_placement::{KeyspaceSettings, Partitioner, Ring, RingContextKey, RingNode, Secret, form::RingForm, limits};
+use kula_placement::{
+    KeyspaceSettings, Partitioner, Ring, RingContextKey, RingFacts, RingNode, Secret, form::RingForm, limits,
+};
 use kula_types::{ClusterId, Name};
 
 pub(crate) const FILE: &str = "ring.state";
@@ -27,6 +30,8 @@ pub struct Opening {
     /// The cluster that this directory's identity is bound to; `None` in a new directory, and after a crash between
     /// the first ring and the binding.
     pub bound: Option<ClusterId>,
+    /// Whether other nodes are named from which a ring may be heard. Without them a node forms ring 1 alone.
+    pub seeds: bool,
     /// Used only if ring 1 is formed.
     pub drawn: Drawn,
 }
@@ -38,35 +43,46 @@ pub struct Drawn {
     pub context_secret: Secret,
 }
 
-/// The ring in this directory, or ring 1 alone, durable when this returns. When the schema is there too, the caller
-/// binds the directory's identity to `Ring::cluster`.
+/// The ring in this directory; if there is none, ring 1 alone, or ring 0 where there are seeds. It is durable when this
+/// returns (ring 0 is nothing to keep). When the schema is there too, the caller binds the directory's identity to
+/// `Ring::cluster`, unless that is ring 0.
 ///
 /// A sole member whose name, address, rack or weight was configured anew is its ring's majority: that makes the next
-/// version at once.
+/// version at once. A member of several asks the others, later.
 pub fn open(disk: &dyn Disk, opening: Opening) -> Result<Ring, RingError> {
     let Some(ring) = load(disk)? else {
         if let Some(cluster) = opening.bound {
             return Err(RingError::Missing { cluster });
         }
-        let ring = form_alone(opening)?;
+        let Opening { me, cluster_name, partitioner, drawn, seeds, .. } = opening;
+        if seeds {
+            return Ok(Ring::none(cluster_name, partitioner));
+        }
+        let ring = first(cluster_name, partitioner, drawn, vec![me])?;
         store(disk, &ring)?;
         return Ok(ring);
     };
     check(&ring, &opening)?;
-    match with_my_facts(&ring, opening.me)? {
-        None => Ok(ring),
-        Some(next) => {
-            store(disk, &next)?;
-            Ok(next)
-        }
+    // Promises that cannot be read are an error of the start, not of the first vote.
+    ballots::load(disk, ring.version)?;
+    if ring.nodes.len() > 1 || ring.node(opening.me.id) == Some(&opening.me) {
+        return Ok(ring);
     }
+    let next = ring.with_nodes(vec![opening.me])?;
+    store(disk, &next)?;
+    Ok(next)
 }
 
-fn form_alone(opening: Opening) -> Result<Ring, RingError> {
-    let Opening { me, cluster_name, partitioner, drawn, .. } = opening;
+/// Ring 1 with these members and the keyspace that every cluster has from the start.
+pub(crate) fn first(
+    cluster_name: String,
+    partitioner: Partitioner,
+    drawn: Drawn,
+    nodes: Vec<RingNode>,
+) -> Result<Ring, RingError> {
     let key = RingContextKey { id: 1, secret: drawn.context_secret, retired: None };
-    let ring = Ring::alone(drawn.cluster, cluster_name, partitioner, limits::PARTITIONS_DEFAULT, me, key)?;
-    let mut facts = ring.facts().clone();
+    let ring = Ring::first(drawn.cluster, cluster_name, partitioner, limits::PARTITIONS_DEFAULT, nodes, key)?;
+    let mut facts: RingFacts = ring.facts().clone();
     let built_in: Name = match BUILT_IN.parse() {
         Ok(name) => name,
         Err(error) => panic!("{BUILT_IN}: {error}"),
@@ -93,35 +109,23 @@ fn check(ring: &Ring, opening: &Opening) -> Result<(), RingError> {
     Ok(())
 }
 
-/// The next version if this node's facts are not those of the ring.
-fn with_my_facts(ring: &Ring, me: RingNode) -> Result<Option<Ring>, RingError> {
-    if ring.node(me.id) == Some(&me) {
-        return Ok(None);
-    }
-    if ring.nodes.len() > 1 {
-        return Err(RingError::NotThereYet {
-            what: "a changed name, address, rack or weight in a ring of several members",
-        });
-    }
-    Ok(Some(ring.with_nodes(vec![me])?))
-}
-
 fn load(disk: &dyn Disk) -> Result<Option<Ring>, RingError> {
     let Some(bytes) = atomic::read_atomic(disk, FILE, FORMAT)? else { return Ok(None) };
-    let form: RingForm = serde_json::from_slice(&bytes)?;
-    Ok(Some(Ring::try_from(form)?))
+    from_bytes(&bytes).map(Some)
 }
 
 /// Makes a ring durable. On an error the old ring or the new one is there, whole.
 pub(crate) fn store(disk: &dyn Disk, ring: &Ring) -> Result<(), RingError> {
-    let bytes = serde_json::to_vec(&RingForm::from(ring))?;
-    atomic::write_atomic(disk, FILE, FORMAT, &bytes).map_err(refused)
+    assert!(!ring.is_none(), "ring 0 is the lack of a ring");
+    Ok(atomic::write_atomic(disk, FILE, FORMAT, &to_bytes(ring)?)?)
 }
 
-/// A full disk changed nothing, unless it was the sync of the directory that failed: then the new file may be there.
-fn refused(error: DiskError) -> RingError {
-    match error {
-        DiskError::Full { operation, .. } if operation != Operation::SyncDir => RingError::DiskFull,
-        error => RingError::Disk(error),
-    }
+/// The stored form, which is also what members vote on and send each other: one ring has one form.
+pub(crate) fn to_bytes(ring: &Ring) -> Result<Bytes, RingError> {
+    Ok(serde_json::to_vec(&RingForm::from(ring))?.into())
+}
+
+pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Ring, RingError> {
+    let form: RingForm = serde_json::from_slice(bytes)?;
+    Ok(Ring::try_from(form)?)
 }

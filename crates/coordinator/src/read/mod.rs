@@ -2,7 +2,8 @@
 //! join, the repair of those that lack something, the answer.
 //!
 //! Nothing is decided by comparing versions: the join is the answer, and the same join brings the replicas together. A
-//! blocking read answers only when R owners hold what it shows, which is what makes quorum reads monotonic (P3).
+//! blocking read answers only when R owners hold what it shows, which is what makes quorum reads monotonic (P3). An owner
+//! that takes longer than owners do is not waited for: another is asked as well (a hedge), and any R answers will do.
 
 mod repair;
 
@@ -19,7 +20,7 @@ use kula_actor::Reply;
 use kula_lattice::{CellId, Digest, Join, Partition, Seal, Slice};
 use kula_placement::ReadRepair;
 use kula_replica::{Answer, Op, Origin, Outcome, ReplicaError};
-use kula_types::{ClusteringKey, Mono, Timestamp};
+use kula_types::{ClusteringKey, Mono, NodeId, Timestamp};
 use std::sync::Arc;
 
 /// What a read is for.
@@ -59,11 +60,17 @@ pub(crate) struct Reading {
     visible_at: Timestamp,
     /// By owner.
     held: Vec<Option<Held>>,
-    /// Who was asked for data while the others were asked for digests.
-    data_owner: usize,
+    /// By owner: what it was asked for last.
+    wanted: Vec<Answer>,
+    /// Owners in the order in which they are to be asked.
+    order: Vec<usize>,
     /// What is to be answered, while it is being repaired.
     joined: Partition,
-    wake_at: Mono,
+    /// When another owner is asked as well; none once there is no other.
+    hedge_at: Option<Mono>,
+    /// When to begin anew, because some owner's ring or schema was another.
+    retry_at: Option<Mono>,
+    tries: u32,
 }
 
 impl Reading {
@@ -77,41 +84,67 @@ impl Reading {
 
     /// Sends the first round.
     pub fn ask(turn: &mut Turn<'_, '_>, plan: Plan, times: Times, purpose: Purpose) -> Option<Pending> {
-        let held = plan.owners.iter().map(|_| None).collect();
-        let (visible_at, wake_at) = (turn.view.wall, times.deadline);
-        let joined = Partition::default();
+        Reading::ask_again(turn, plan, times, purpose, 0)
+    }
+
+    fn ask_again(turn: &mut Turn<'_, '_>, plan: Plan, times: Times, purpose: Purpose, tries: u32) -> Option<Pending> {
+        let (now, me) = (turn.view.now, turn.view.me);
+        turn.speeds.earn();
         let mut reading = Box::new(Reading {
             purpose,
-            plan,
             times,
             stage: Stage::Asking,
-            visible_at,
-            held,
-            data_owner: 0,
-            joined,
-            wake_at,
+            visible_at: turn.view.wall,
+            held: plan.owners.iter().map(|_| None).collect(),
+            wanted: vec![Answer::Digest; plan.owners.len()],
+            order: turn.speeds.order(now, me, plan.owners.iter().map(|owner| owner.node)),
+            joined: Partition::default(),
+            hedge_at: None,
+            retry_at: None,
+            tries,
+            plan,
         });
-        let mut answer = Answer::Data;
         for _ in 0..reading.plan.need {
             // The plan made sure that enough owners can be reached.
             let Some(owner) = reading.spare() else { break };
-            reading.request(turn, owner, answer);
-            answer = Answer::Digest;
+            reading.ask_for_more(turn, owner);
         }
+        reading.arm_hedge(turn);
         Some(Pending::Read(reading))
     }
 
     pub fn wake_at(&self) -> Mono {
-        self.wake_at
+        [self.hedge_at, self.retry_at].into_iter().flatten().fold(self.times.deadline, Mono::min)
+    }
+
+    pub fn waits_for(&self, node: NodeId) -> bool {
+        self.plan.waits_for(node).is_some()
     }
 
     pub fn woken(mut self: Box<Self>, turn: &mut Turn<'_, '_>) -> Option<Pending> {
-        if turn.view.now >= self.times.deadline {
+        let now = turn.view.now;
+        if now >= self.times.deadline {
             let error = self.timeout(turn);
             return self.fail(turn, error);
         }
-        self.wake_at = self.times.deadline;
-        self.again(turn)
+        if self.retry_at.is_some_and(|at| at <= now) {
+            return self.again(turn);
+        }
+        if self.hedge_at.is_some_and(|at| at <= now) {
+            self.hedge(turn);
+        }
+        Some(Pending::Read(self))
+    }
+
+    /// Another owner is asked at once; this one may answer all the same.
+    pub fn suspected(mut self: Box<Self>, turn: &mut Turn<'_, '_>, node: NodeId) -> Option<Pending> {
+        if self.waits_for(node)
+            && let Some(spare) = self.spare()
+        {
+            self.ask_as_well(turn, spare);
+            self.arm_hedge(turn);
+        }
+        Some(Pending::Read(self))
     }
 
     pub fn replied(mut self: Box<Self>, turn: &mut Turn<'_, '_>, tag: Tag, answer: Answered) -> Option<Pending> {
@@ -127,29 +160,31 @@ impl Reading {
             // An answer to another question says nothing about this one.
             (_, Answered::Served(_) | Answered::Lost) => (ReplicaOutcome::Lost, None),
         };
-        if !self.plan.answered(turn.view.now, tag, outcome) {
+        if let (ReplicaOutcome::Refused(error), Some(owner)) = (&outcome, self.plan.owners.get(tag.owner)) {
+            turn.other_ring(owner.node, error);
+        }
+        if !self.plan.answered(turn.view, tag, outcome) {
             turn.effects.push(Effect::Late);
             return Some(Pending::Read(self));
         }
-        if self.plan.asks_retry() {
-            if self.plan.ring_version >= turn.view.ring.version && self.spare().is_some() {
-                // Another owner answers sooner than two rings come together.
-                self.plan.owners[tag.owner].give_up();
-                return self.replace(turn, tag.owner);
-            }
-            return self.retry(turn);
-        }
-        match (held, &self.plan.owners[tag.owner].outcome) {
-            (Some(held), _) => {
+        // A read is not asked again of the same owner alone: another answers sooner, or all begin anew.
+        let owner = &mut self.plan.owners[tag.owner];
+        owner.give_up();
+        match held {
+            Some(held) => {
+                turn.speeds.answered(turn.view.now, owner.node, turn.view.now.since(owner.sent_at));
                 self.hold(tag.owner, held);
                 self.proceed(turn)
             }
-            (None, ReplicaOutcome::Applied) => {
-                self.plan.owners[tag.owner].repaired = true;
+            None if matches!(owner.outcome, ReplicaOutcome::Applied) => {
+                owner.repaired = true;
                 turn.effects.push(Effect::Repaired);
                 self.proceed(turn)
             }
-            (None, _) => self.replace(turn, tag.owner),
+            None => {
+                self.held[tag.owner] = None;
+                self.replace(turn)
+            }
         }
     }
 
@@ -166,27 +201,60 @@ impl Reading {
         if self.answered() < self.plan.need {
             return Some(Pending::Read(self));
         }
-        match self.stage {
-            Stage::Asking if self.agree() => {
-                let Some(Held::Data(partition)) = self.held[self.data_owner].take() else {
-                    unreachable!("R owners answered, so the one asked for data did");
+        match (self.stage, self.data_owner()) {
+            (Stage::Asking, Some(data_owner)) if self.agree(data_owner) => {
+                let Some(Held::Data(partition)) = self.held[data_owner].take() else {
+                    unreachable!("it was found to hold data");
                 };
                 self.joined = partition;
                 self.finish(turn)
             }
-            Stage::Asking => {
-                self.stage = Stage::Widened;
-                for owner in 0..self.held.len() {
-                    if matches!(self.held[owner], Some(Held::Digest(..))) {
-                        self.held[owner] = None;
-                        self.request(turn, owner, Answer::Data);
-                    }
+            (Stage::Asking, Some(_)) => {
+                self.widen(turn);
+                // Hedges may have brought all data that is needed.
+                self.proceed(turn)
+            }
+            // Digests alone, because owners were asked for more than R answers and those with data were slow or failed.
+            (Stage::Asking, None) => {
+                if !self.data_is_coming()
+                    && let Some(owner) = self.order.iter().copied().find(|owner| self.held[*owner].is_some())
+                {
+                    self.held[owner] = None;
+                    self.request(turn, owner, Answer::Data);
                 }
                 Some(Pending::Read(self))
             }
-            Stage::Widened => self.reconcile(turn),
-            Stage::Repairing => self.finish(turn),
+            (Stage::Widened, _) => self.reconcile(turn),
+            (Stage::Repairing, _) => self.finish(turn),
         }
+    }
+
+    /// Digests differ: data from all that answered. Who has not answered yet was slow, and is asked again only in place of
+    /// another.
+    fn widen(&mut self, turn: &mut Turn<'_, '_>) {
+        self.stage = Stage::Widened;
+        for owner in 0..self.held.len() {
+            match self.held[owner] {
+                Some(Held::Digest(..)) => {
+                    self.held[owner] = None;
+                    self.request(turn, owner, Answer::Data);
+                }
+                Some(Held::Data(_)) => {}
+                None if self.wanted[owner] == Answer::Digest => self.plan.owners[owner].forget(),
+                None => {}
+            }
+        }
+        self.arm_hedge(turn);
+    }
+
+    /// The first that answered with data.
+    fn data_owner(&self) -> Option<usize> {
+        self.held.iter().position(|held| matches!(held, Some(Held::Data(_))))
+    }
+
+    fn data_is_coming(&self) -> bool {
+        let asked = |(owner, wanted): (&Owner, &Answer)| owner.is_waiting() && *wanted == Answer::Data;
+        self.plan.owners.iter().zip(&self.wanted).any(asked)
     }
 
     /// Owners that hold what this stage asks for.
@@ -199,14 +267,14 @@ impl Reading {
         self.plan.count(holds)
     }
 
-    /// Whether every digest is that of the data, as far as its seal leaves things out.
-    fn agree(&self) -> bool {
-        let Some(Held::Data(partition)) = &self.held[self.data_owner] else { return false };
-        let own = self.plan.owners[self.data_owner].digest;
-        self.held.iter().flatten().all(|held| match held {
-            Held::Data(_) => true,
-            Held::Digest(digest, Seal::NONE) => Some(*digest) == own,
-            Held::Digest(digest, seal) => *digest == partition.digest(None, *seal),
+    /// Whether all that answered hold the same, as far as a digest's seal leaves things out.
+    fn agree(&self, data_owner: usize) -> bool {
+        let Some(Held::Data(partition)) = &self.held[data_owner] else { return false };
+        let own = self.plan.owners[data_owner].digest;
+        self.held.iter().zip(&self.plan.owners).all(|(held, owner)| match held {
+            None => true,
+            Some(Held::Data(_) | Held::Digest(_, Seal::NONE)) => owner.digest == own,
+            Some(Held::Digest(digest, seal)) => *digest == partition.digest(None, *seal),
         })
     }
 
@@ -235,6 +303,8 @@ impl Reading {
         if blocking {
             self.stage = Stage::Repairing;
         }
+        // Whoever has not answered with data by now was one too many.
+        self.plan.owners.iter_mut().for_each(Owner::forget);
         let outcomes: Vec<ReplicaOutcome> = self.plan.owners.iter().map(|owner| owner.outcome.clone()).collect();
         for (owner, partition) in &held {
             if let Some(delta) = repair::lacking(&self.joined, partition) {
@@ -249,6 +319,7 @@ impl Reading {
             }
             return self.finish(turn);
         }
+        self.arm_hedge(turn);
         self.proceed(turn)
     }
 
@@ -258,9 +329,7 @@ impl Reading {
     }
 
     fn request(&mut self, turn: &mut Turn<'_, '_>, owner: usize, answer: Answer) {
-        if answer == Answer::Data && self.stage == Stage::Asking {
-            self.data_owner = owner;
-        }
+        self.wanted[owner] = answer;
         let (table, key, now) = (self.plan.table.id, self.plan.key.clone(), self.visible_at);
         turn.send(
             &mut self.plan,
@@ -270,39 +339,85 @@ impl Reading {
         );
     }
 
-    /// An owner that can be reached and was not asked yet.
+    /// An owner that can be reached and is not asked for anything.
     fn spare(&self) -> Option<usize> {
-        self.plan.owners.iter().position(|owner| matches!(owner.outcome, ReplicaOutcome::NotAsked))
+        let free = |owner: &usize| matches!(self.plan.owners[*owner].outcome, ReplicaOutcome::NotAsked);
+        self.order.iter().copied().find(free)
     }
 
-    /// An owner failed: another takes its place, if one is left.
-    fn replace(mut self: Box<Self>, turn: &mut Turn<'_, '_>, failed: usize) -> Option<Pending> {
-        self.held[failed] = None;
-        if let Some(spare) = self.spare() {
-            match self.stage {
-                Stage::Asking if failed == self.data_owner => self.request(turn, spare, Answer::Data),
-                Stage::Asking => self.request(turn, spare, Answer::Digest),
-                Stage::Widened => self.request(turn, spare, Answer::Data),
-                Stage::Repairing => {
-                    let joined = self.joined.clone();
-                    self.repair(turn, spare, joined);
-                }
+    /// Asks one more owner for what this stage needs.
+    fn ask_for_more(&mut self, turn: &mut Turn<'_, '_>, owner: usize) {
+        match self.stage {
+            Stage::Asking if self.data_owner().is_none() && !self.data_is_coming() => {
+                self.request(turn, owner, Answer::Data)
             }
+            Stage::Asking => self.request(turn, owner, Answer::Digest),
+            Stage::Widened => self.request(turn, owner, Answer::Data),
+            Stage::Repairing => {
+                let joined = self.joined.clone();
+                self.repair(turn, owner, joined);
+            }
+        }
+    }
+
+    fn arm_hedge(&mut self, turn: &Turn<'_, '_>) {
+        self.hedge_at = self.spare().map(|_| turn.view.now.after(turn.speeds.hedge_after()));
+    }
+
+    /// What was asked takes longer than answers do: another owner is asked as well, if a hedge was earned, or if the read
+    /// has waited so long that its client would feel it.
+    fn hedge(&mut self, turn: &mut Turn<'_, '_>) {
+        let now = turn.view.now;
+        if let Some(spare) = self.spare() {
+            let started = self.times.started;
+            let patience = limits::HEDGE_PATIENCE.min(self.times.deadline.since(started) / 4);
+            if turn.speeds.spend() || now.since(started) >= patience {
+                for owner in self.plan.owners.iter().filter(|owner| owner.is_waiting()) {
+                    turn.speeds.outwaited(now, owner.node, now.since(owner.sent_at));
+                }
+                self.ask_as_well(turn, spare);
+            }
+        }
+        self.arm_hedge(turn);
+    }
+
+    /// What was asked already may come or not.
+    fn ask_as_well(&mut self, turn: &mut Turn<'_, '_>, owner: usize) {
+        turn.effects.push(Effect::Hedged);
+        if self.stage == Stage::Asking && self.data_owner().is_none() {
+            self.request(turn, owner, Answer::Data);
+        } else {
+            self.ask_for_more(turn, owner);
+        }
+    }
+
+    /// An owner failed: another takes its place, unless enough are asked already or none is left.
+    fn replace(mut self: Box<Self>, turn: &mut Turn<'_, '_>) -> Option<Pending> {
+        if self.plan.ring_version < turn.view.ring.version && self.plan.may_catch_up(turn.view) {
+            return self.again(turn);
+        }
+        let may_come = self.answered() + self.plan.count(Owner::is_waiting);
+        if may_come >= self.plan.need {
+            return self.proceed(turn);
+        }
+        if let Some(spare) = self.spare() {
+            self.ask_for_more(turn, spare);
+            self.arm_hedge(turn);
             return Some(Pending::Read(self));
         }
-        if self.answered() + self.plan.count(Owner::is_waiting) >= self.plan.need {
-            return Some(Pending::Read(self));
+        if self.plan.may_catch_up(turn.view) {
+            return self.retry(turn);
         }
         let error = self.failure(turn);
         self.fail(turn, error)
     }
 
-    /// Some owner's ring is another: as soon as one of the two has caught up, from the start.
+    /// Some owner's ring or schema is another: as soon as one of the two has caught up, from the start.
     fn retry(mut self: Box<Self>, turn: &mut Turn<'_, '_>) -> Option<Pending> {
         if self.plan.ring_version < turn.view.ring.version {
             return self.again(turn);
         }
-        self.wake_at = turn.view.now.after(limits::RING_RETRY).min(self.times.deadline);
+        self.retry_at.get_or_insert(turn.retry_at(self.tries, self.times.deadline));
         Some(Pending::Read(self))
     }
 
@@ -311,7 +426,8 @@ impl Reading {
         match self.plan.again(turn.view) {
             Ok(mut plan) => {
                 plan.follow(&self.plan);
-                Reading::ask(turn, plan, self.times, self.purpose)
+                let tries = self.tries.saturating_add(1);
+                Reading::ask_again(turn, plan, self.times, self.purpose, tries)
             }
             Err(error) => self.fail(turn, error),
         }
@@ -392,8 +508,9 @@ impl Reading {
                 table: table.name.to_string(),
             };
         }
-        if refused(|error| matches!(error, ReplicaError::Closed)) > 0 {
-            return CoordinatorError::Unavailable { need, alive: acked, replicas: self.plan.reports(turn.view) };
+        if refused(|error| matches!(error, ReplicaError::Closed | ReplicaError::Unreachable)) > 0 {
+            let alive = self.plan.there();
+            return CoordinatorError::Unavailable { need, alive, replicas: self.plan.reports(turn.view) };
         }
         self.timeout(turn)
     }

@@ -48,6 +48,16 @@ pub(super) fn with_reports(error: CoordinatorError, plan: &Plan, view: &View<'_>
     }
 }
 
+/// Whether a write that failed so is brought to all owners nevertheless: some may have it, and what was in its way was the
+/// state of its owners. What they refused because of what it is stays refused.
+pub(super) fn is_completed_after(error: &CoordinatorError) -> bool {
+    let by_circumstance = matches!(
+        error,
+        CoordinatorError::Timeout { .. } | CoordinatorError::Overloaded { .. } | CoordinatorError::DiskFull { .. }
+    );
+    by_circumstance && error.applied() == Applied::Unknown
+}
+
 fn acked(plan: &Plan) -> u32 {
     plan.count(|owner| matches!(owner.outcome, ReplicaOutcome::Applied))
 }
@@ -80,12 +90,13 @@ fn rank(error: &ReplicaError) -> u8 {
         ReplicaError::UnknownTable { .. } => 3,
         ReplicaError::DiskFull { .. } => 4,
         ReplicaError::Overloaded { .. } => 5,
-        ReplicaError::Closed => 6,
+        ReplicaError::Closed | ReplicaError::Unreachable => 6,
         ReplicaError::StaleRing { .. }
         | ReplicaError::Behind
         | ReplicaError::Expired
         | ReplicaError::Damaged
         | ReplicaError::InvalidMutation(_)
+        | ReplicaError::Malformed
         | ReplicaError::Misplaced
         | ReplicaError::Fenced => 7,
     }
@@ -106,8 +117,8 @@ fn translate(refusal: &ReplicaError, plan: &Plan) -> CoordinatorError {
             keyspace: plan.table.keyspace.to_string(),
             table: plan.table.name.to_string(),
         },
-        ReplicaError::Closed if applied == Applied::No => {
-            CoordinatorError::Unavailable { need: plan.need, alive: 0, replicas: Vec::new() }
+        ReplicaError::Closed | ReplicaError::Unreachable if applied == Applied::No => {
+            CoordinatorError::Unavailable { need: plan.need, alive: plan.there(), replicas: Vec::new() }
         }
         ReplicaError::TooLarge { bytes, max } if applied == Applied::No => {
             CoordinatorError::ValueTooLarge { bytes: *bytes, max: *max }
@@ -115,11 +126,13 @@ fn translate(refusal: &ReplicaError, plan: &Plan) -> CoordinatorError {
         ReplicaError::UnknownTable { .. }
         | ReplicaError::TooLarge { .. }
         | ReplicaError::Closed
+        | ReplicaError::Unreachable
         | ReplicaError::StaleRing { .. }
         | ReplicaError::Behind
         | ReplicaError::Expired
         | ReplicaError::Damaged
         | ReplicaError::InvalidMutation(_)
+        | ReplicaError::Malformed
         | ReplicaError::Misplaced
         | ReplicaError::Fenced => timeout(plan),
     }

@@ -170,7 +170,6 @@ fn what_cannot_be_granted_is_refused_by_name() {
     assert_eq!(get(path, &level("3")), "503 K0301");
     assert_eq!(get(path, &level("each_quorum")), "501 K0503");
     assert_eq!(get(path, &[("If-Match", "\"a\"")]), "501 K0501");
-    assert_eq!(get("/kv/kv/default?limit=5", &[]), "501 K0501");
     for level in ["one", "quorum", "all", "1"] {
         assert_eq!(get(path, &[("Kula-Consistency", level)]), "404 K0404", "{level}");
     }

@@ -25,6 +25,28 @@ fn before_it_is_ready_a_node_says_so_and_takes_nothing() {
 }
 
 #[test]
+fn without_a_ring_a_node_says_what_it_waits_for() {
+    let node = Node::without_ring();
+    let mut client = Client::to(node.address);
+    let ready = client.ask("GET", "/healthz/ready", &[], b"");
+    assert_eq!((ready.problem().as_str(), ready.header("Retry-After")), ("503 K0204", Some("1")));
+    let sentence = ready.json()["detail"].clone();
+    assert!(sentence.as_str().unwrap().starts_with("waiting for a ring"), "{sentence}");
+    assert_eq!(client.ask("PUT", "/kv/kv/default/a", &[], b"x").json()["detail"], sentence);
+    assert_eq!(client.ask("POST", "/v1/keyspaces", &[], br#"{"name":"shop"}"#).problem(), "503 K0204");
+    assert_eq!(client.ask("GET", "/v1/replica/kv/default/a", &[], b"").problem(), "503 K0204");
+    let status = client.ask("GET", "/v1/status", &[], b"").json();
+    assert_eq!((&status["verdict"], &status["code"]), (&"unavailable".into(), &"K0204".into()));
+    assert_eq!((&status["sentence"], &status["nodes"][0]["name"]), (&sentence, &"n1".into()));
+    let ring = client.ask("GET", "/v1/ring", &[], b"").json();
+    assert_eq!(
+        (&ring["version"], &ring["nodes"], &ring["datacentres"]),
+        (&0.into(), &vec![0; 0].into(), &vec![0; 0].into())
+    );
+    assert_eq!(client.ask("GET", "/healthz/live", &[], b"").status, 200);
+}
+
+#[test]
 fn a_full_mailbox_is_a_429_that_names_it() {
     let node = Node::starting(MailboxConfig { cap: 1 });
     node.readiness.set_ready();

@@ -9,7 +9,11 @@ mod garbage;
 #[cfg(test)]
 mod health;
 #[cfg(test)]
+mod listing;
+#[cfg(test)]
 mod operators;
+#[cfg(test)]
+mod peer;
 #[cfg(test)]
 mod readers;
 #[cfg(test)]

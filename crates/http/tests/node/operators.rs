@@ -69,6 +69,27 @@ fn keyspaces_and_tables_are_made_once_and_checked() {
 }
 
 #[test]
+fn keyspaces_are_altered_and_dropped() {
+    let node = Node::start();
+    let ask = |method: &str, path: &str, body: &str| Client::to(node.address).ask(method, path, &[], body.as_bytes());
+    ask("POST", "/v1/keyspaces", r#"{"name":"shop","rf":2,"read_repair":"off"}"#);
+    let altered = ask("PATCH", "/v1/keyspaces/shop", r#"{"hinted_handoff":false}"#);
+    assert_eq!(altered.status, 200, "{altered:?}");
+    let json = ask("GET", "/v1/keyspaces/shop", "").json();
+    assert_eq!((&json["rf"], &json["read_repair"], &json["hinted_handoff"]), (&json!(2), &json!("off"), &json!(false)));
+    assert_eq!(ask("PATCH", "/v1/keyspaces/shop", r#"{"name":"other"}"#).problem(), "400 K0112");
+    assert_eq!(ask("PATCH", "/v1/keyspaces/shop", r#"{"mode":"sloppy"}"#).problem(), "501 K0504");
+    assert_eq!(ask("PATCH", "/v1/keyspaces/nowhere", "{}").problem(), "404 K0401");
+
+    assert_eq!(ask("POST", "/v1/keyspaces/shop/tables", r#"{"name":"carts"}"#).status, 201);
+    assert_eq!(ask("DELETE", "/v1/keyspaces/shop/tables/carts", "").status, 204);
+    assert_eq!(ask("DELETE", "/v1/keyspaces/shop/tables/carts", "").problem(), "404 K0402");
+    assert_eq!(ask("DELETE", "/v1/keyspaces/shop", "").status, 204);
+    assert_eq!(ask("DELETE", "/v1/keyspaces/shop", "").problem(), "404 K0401");
+    assert_eq!(ask("DELETE", "/v1/keyspaces/Not-a-name", "").problem(), "404 K0401");
+}
+
+#[test]
 fn a_replica_shows_its_own_cell_in_the_shapes_of_a_get() {
     let node = Node::start();
     let mut client = Client::to(node.address);
@@ -95,6 +116,8 @@ fn the_other_views_answer() {
         (&json!(1), &json!(1.0), &json!("test"))
     );
     assert!(!ring.to_string().contains("secret"));
+    let owners = ring["datacentres"][0]["owners"].as_array().unwrap();
+    assert!(owners.len() == 256 && owners.iter().all(|owner| owner == 0) && ring["nodes"][0]["state"] == "up");
     let actors = get("/v1/actors").json();
     let paths: Vec<&str> =
         actors["actors"].as_array().unwrap().iter().filter_map(|actor| actor["path"].as_str()).collect();
@@ -109,9 +132,13 @@ fn the_other_views_answer() {
     let metrics = get("/metrics");
     assert!(metrics.header("Content-Type").unwrap().starts_with("application/openmetrics-text"));
     assert!(metrics.text().ends_with("# EOF\n"));
-    for path in ["/v1/hints", "/v1/events", "/"] {
+    assert_eq!(get("/v1/hints").json(), json!({ "hints": [], "total": 0 }));
+    for path in ["/v1/events", "/"] {
         assert_eq!(get(path).problem(), "501 K0501", "{path}");
     }
+    assert_eq!(get("/v1/keyspaces/kv/tables/default").json()["kind"], "causal");
+    assert_eq!(get("/v1/keyspaces/kv/tables/more").problem(), "404 K0402");
+    assert_eq!(get("/v1/keyspaces/nowhere").problem(), "404 K0401");
     for path in ["/v2/status", "/v1/", "/kv", "/kv/", "/kv/kv", "//", "/v1/keyspaces/", "/v1/status/"] {
         assert_eq!(get(path).problem(), "404 K0113", "{path}");
     }

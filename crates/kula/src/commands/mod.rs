@@ -2,6 +2,7 @@
 
 mod admin;
 mod bench;
+mod cluster;
 mod config;
 mod explain;
 mod kv;
@@ -19,11 +20,13 @@ pub fn run(arguments: &Arguments) -> Result<Verdict, Failure> {
     let global = &arguments.global;
     match &arguments.command {
         Command::Node(node) => node::run(node),
+        Command::Cluster(cluster) => cluster::run(cluster, global),
         Command::Get(get) => kv::get(get, global),
         Command::Put(put) => kv::put(put, global),
         Command::Del(del) => kv::del(del, global),
         Command::Status(watch) => views::status(watch, global),
-        Command::Ring => views::ring(global),
+        Command::Ring(watch) => views::ring(watch, global),
+        Command::Hints(watch) => views::hints(watch, global),
         Command::Actors(actors) => views::actors(actors, global),
         Command::Keyspace(keyspace) => admin::keyspace(keyspace, global),
         Command::Table(table) => admin::table(table, global),

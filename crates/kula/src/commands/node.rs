@@ -1,10 +1,21 @@
 //! `kula node`: the layers of configuration, then the node itself.
 
-use crate::{cli, client::Failure, exit::Verdict};
+use crate::{
+    cli::{self, Launched},
+    client::Failure,
+    exit::Verdict,
+};
 use kula_node::{StartError, StartOptions, config::Layers};
+use rustix::process::{Signal, set_parent_process_death_signal};
 use std::path::Path;
 
 pub fn run(node: &cli::Node) -> Result<Verdict, Failure> {
+    match node.launched {
+        // Refused only to a process that leads a group already, which then is its own.
+        Some(Launched::Background) => drop(rustix::process::setsid()),
+        Some(Launched::WithParent) => drop(set_parent_process_death_signal(Some(Signal::KILL))),
+        None => {}
+    }
     let options = StartOptions { insecure: node.insecure, accept_loss: node.accept_loss };
     let ended = layers(node.config.as_deref(), flags(node)?).and_then(|layers| kula_node::run(&layers, &options));
     Ok(match ended {
@@ -40,6 +51,8 @@ pub fn layers(file: Option<&Path>, flags: Vec<(String, String)>) -> Result<Layer
 fn flags(node: &cli::Node) -> Result<Vec<(String, String)>, Failure> {
     let weight = node.weight.map(|weight| weight.to_string());
     let data = node.data.as_ref().map(|path| path.display().to_string());
+    let expect = node.expect.map(|expect| expect.to_string());
+    let seeds = (!node.seeds.is_empty()).then(|| node.seeds.join(","));
     let named = [
         ("node.name", &node.name),
         ("node.data", &data),
@@ -47,6 +60,8 @@ fn flags(node: &cli::Node) -> Result<Vec<(String, String)>, Failure> {
         ("node.rack", &node.rack),
         ("node.weight", &weight),
         ("listen.address", &node.address),
+        ("join.seeds", &seeds),
+        ("join.expect", &expect),
     ];
     let mut flags: Vec<_> =
         named.into_iter().filter_map(|(key, value)| Some((key.to_string(), value.clone()?))).collect();

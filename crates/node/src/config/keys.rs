@@ -7,6 +7,8 @@ pub enum Kind {
     Text,
     Number,
     Boolean,
+    /// Texts, with commas between them in the environment and in a flag.
+    List,
 }
 
 /// One key.
@@ -32,6 +34,10 @@ const fn text(name: &'static str, default: &'static str, about: &'static str) ->
     Key { name, kind: Kind::Text, default, about }
 }
 
+const fn list(name: &'static str, default: &'static str, about: &'static str) -> Key {
+    Key { name, kind: Kind::List, default, about }
+}
+
 const fn number(name: &'static str, default: &'static str, about: &'static str) -> Key {
     Key { name, kind: Kind::Number, default, about }
 }
@@ -45,8 +51,19 @@ pub const KEYS: &[Key] = &[
     number("node.weight", "1", "How much of the ring this node owns, relative to the others: 1 to 1000."),
     text("node.data", "./kula-data", "The data directory. One running node owns it."),
     text("listen.address", "127.0.0.1", "The address to listen on. A non-loopback address needs --insecure."),
+    number("listen.peer", "7000", "The port that the cluster's other nodes speak to; 0 takes a free one."),
     number("listen.http", "7080", "The HTTP port; 0 takes a free one and logs it."),
     number("listen.http_workers", "", "Threads that serve HTTP; as many as cores unless told otherwise, 1 to 64."),
+    list(
+        "join.seeds",
+        "",
+        "Peer addresses of the cluster's first nodes, host:port; the same list at every node. Without any, a new node forms a ring alone.",
+    ),
+    number("join.expect", "1", "How many nodes the first seed waits for before it forms the ring: 1 to 1000."),
+    text("gossip.interval", "1s", "How often a node gossips and probes the others: 100ms to 10s."),
+    number("gossip.down_sources", "2", "How many nodes must have lost a node before it counts as down: 1 to 5."),
+    number("hints.max_bytes", "1073741824", "Bytes of hints kept for one node; past it they are counted, not kept."),
+    number("hints.rate", "16777216", "Bytes of hints a second delivered to one node."),
     number(
         "storage.shards",
         "",
@@ -77,8 +94,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Sections that later versions bring: asked for today, they are refused as not there yet, never ignored.
-pub const LATER: &[&str] =
-    &["join", "gossip", "hints", "repair", "listen.peer", "listen.cql", "storage.cache", "coordinator"];
+pub const LATER: &[&str] = &["join.auto_commit", "repair", "listen.cql", "storage.cache", "coordinator"];
 
 /// The known key nearest to `wrong`, if one is near.
 pub fn nearest(wrong: &str) -> Option<&'static str> {

@@ -115,7 +115,11 @@ pub fn effective(loaded: &Loaded) -> Vec<(&'static keys::Key, String, Origin)> {
 }
 
 fn shown(value: &toml::Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_string)
+    match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
 }
 
 fn from_file(name: &str, text: &str) -> Result<toml::Table, ConfigError> {
@@ -167,7 +171,7 @@ fn key_of_variable(variable: &str) -> Result<Option<&'static keys::Key>, ConfigE
     if let Some(key) = keys::KEYS.iter().find(|key| key.variable() == *variable) {
         return Ok(Some(key));
     }
-    let sections = ["NODE", "LISTEN", "STORAGE", "ACTORS", "LOG"];
+    let sections = ["NODE", "LISTEN", "JOIN", "GOSSIP", "HINTS", "STORAGE", "ACTORS", "LOG"];
     // Other programs of the project have variables of their own; only a section's name makes it ours.
     let ours = sections.iter().any(|section| variable.starts_with(&format!("KULA_{section}_")));
     if !ours {
@@ -215,6 +219,10 @@ fn set(table: &mut toml::Table, key: &keys::Key, text: &str, at: &str) -> Result
     let value = match key.kind {
         keys::Kind::Text => toml::Value::String(text.to_string()),
         keys::Kind::Boolean => toml::Value::Boolean(text.parse().map_err(|_| refuse("true or false"))?),
+        keys::Kind::List => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            toml::Value::Array(items.map(|item| toml::Value::String(item.to_string())).collect())
+        }
         keys::Kind::Number => match text.parse::<i64>() {
             Ok(whole) => toml::Value::Integer(whole),
             Err(_) => toml::Value::Float(text.parse().map_err(|_| refuse("a number"))?),

@@ -6,6 +6,8 @@ mod load;
 pub use load::{Layers, Loaded, Origin, effective, load};
 
 use kula_actor::ActorConfig;
+use kula_gossip::GossipConfig;
+use kula_handoff::HandoffConfig;
 use kula_placement::Partitioner;
 use kula_storage::StorageConfig;
 use kula_types::Name;
@@ -20,6 +22,9 @@ pub struct Config {
     pub partitioner: Partitioner,
     pub node: NodeSection,
     pub listen: ListenSection,
+    pub join: JoinSection,
+    pub gossip: GossipConfig,
+    pub hints: HandoffConfig,
     pub storage: StorageConfig,
     pub actors: ActorsSection,
     pub log: LogSection,
@@ -39,8 +44,16 @@ pub struct NodeSection {
 #[serde(deny_unknown_fields, default)]
 pub struct ListenSection {
     pub address: IpAddr,
+    pub peer: u16,
     pub http: u16,
     pub http_workers: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JoinSection {
+    pub seeds: Vec<String>,
+    pub expect: u32,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -106,6 +119,9 @@ impl Default for Config {
             partitioner: Partitioner::Murmur3,
             node: NodeSection::default(),
             listen: ListenSection::default(),
+            join: JoinSection::default(),
+            gossip: GossipConfig::default(),
+            hints: HandoffConfig::default(),
             storage: StorageConfig::default(),
             actors: ActorsSection::default(),
             log: LogSection::default(),
@@ -122,7 +138,13 @@ impl Default for NodeSection {
 
 impl Default for ListenSection {
     fn default() -> Self {
-        ListenSection { address: IpAddr::from([127, 0, 0, 1]), http: 7080, http_workers: cores().min(64) }
+        ListenSection { address: IpAddr::from([127, 0, 0, 1]), peer: 7000, http: 7080, http_workers: cores().min(64) }
+    }
+}
+
+impl Default for JoinSection {
+    fn default() -> Self {
+        JoinSection { seeds: Vec::new(), expect: 1 }
     }
 }
 
@@ -159,11 +181,19 @@ impl Config {
         if !(1..=64).contains(&self.coordinators()) {
             return out("actors.coordinator.instances", &self.coordinators(), "1 to 64");
         }
-        self.storage.check().map_err(|error| ConfigError::Value {
-            at: "the configuration".into(),
-            shown: String::new(),
-            why: error.to_string(),
-        })
+        if !(1..=1000).contains(&self.join.expect) {
+            return out("join.expect", &self.join.expect, "1 to 1000");
+        }
+        let is_address = |seed: &&String| {
+            seed.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        };
+        if let Some(seed) = self.join.seeds.iter().find(|seed| !is_address(seed)) {
+            return out("join.seeds", seed, "a list of host:port");
+        }
+        let of_a_room = |why: String| ConfigError::Value { at: "the configuration".into(), shown: String::new(), why };
+        self.gossip.check().map_err(|error| of_a_room(error.to_string()))?;
+        self.hints.check().map_err(|error| of_a_room(error.to_string()))?;
+        self.storage.check().map_err(|error| of_a_room(error.to_string()))
     }
 }
 
@@ -239,7 +269,11 @@ mod tests {
             refused("", &[("KULA_STORAGE_SHARD", "2")], &[]),
             refused("", &[], &[("node.nmae", "x")]),
             refused("", &[], &[("listen.http", "x")]),
+            refused("[repair]\ninterval = 1", &[], &[]),
             refused("[gossip]\ninterval = 1", &[], &[]),
+            refused("[gossip]\ninterval = \"1ms\"", &[], &[]),
+            refused("[hints]\nrate = 1", &[], &[]),
+            refused("[join]\nseeds = [\"here\"]", &[], &[]),
             refused("[node]\nweight = 0", &[], &[]),
             refused("", &[], &[("listen.address", "localhost")]),
             refused("[listen]\nhttp = 1", &[("KULA_LISTEN_HTTP", "99999")], &[]),

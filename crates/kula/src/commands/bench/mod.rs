@@ -3,7 +3,9 @@
 //! Latency is taken from when a request *should* have been sent (open loop) or was sent (closed loop), into HDR
 //! histograms; CPU is the process's own accounting, so that noise of the machine shows as time, not as work.
 
+mod cluster;
 mod http;
+mod load;
 mod meter;
 mod own_node;
 mod process;
@@ -20,6 +22,7 @@ use crate::{
 pub fn run(bench: &Bench, global: &Global) -> Result<Verdict, Failure> {
     match &bench.what {
         BenchKind::Http(wanted) => http::run(wanted, global),
+        BenchKind::Cluster(wanted) => cluster::run(wanted, global),
         BenchKind::Process(wanted) => process::run(wanted),
         BenchKind::Replay(wanted) => replay::run(wanted),
         BenchKind::Start(wanted) => start::run(wanted),

@@ -1,8 +1,9 @@
 //! A node of the bench's own: this binary as a child, on a free loopback port, in a directory that goes with it.
 
 use crate::{
-    cli::{Colour, Global, Output},
+    cli::{Colour, Global, Launched, Output},
     client::Client,
+    stopwatch::now,
 };
 use anyhow::{Context, bail};
 use std::{
@@ -10,7 +11,7 @@ use std::{
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// How long a start may take before the bench gives up.
@@ -34,7 +35,8 @@ impl OwnNode {
         let program = std::env::current_exe().context("cannot find this program")?;
         let started = now();
         let child = Command::new(program)
-            .args(["node", "--set", &format!("listen.http={port}"), "--set", "log.level=warning", "--data"])
+            .args(["node", "--set", &format!("listen.http={port}"), "--set", "log.level=warning"])
+            .args(["--launched", Launched::WithParent.word(), "--data"])
             .arg(&directory)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -85,9 +87,4 @@ pub fn directory() -> PathBuf {
 #[allow(clippy::disallowed_methods, reason = "the bench's own directory")]
 pub fn remove(directory: &std::path::Path) {
     std::fs::remove_dir_all(directory).ok();
-}
-
-#[allow(clippy::disallowed_methods, reason = "a bench measures time")]
-pub fn now() -> Instant {
-    Instant::now()
 }

@@ -2,10 +2,10 @@
 
 use super::{
     meter::usage,
-    own_node::{directory, now, remove},
+    own_node::{directory, remove},
     report::{Phase, histogram, micros, show},
 };
-use crate::cli::BenchProcess;
+use crate::{cli::BenchProcess, stopwatch::now};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use kula_actor::Reply;
@@ -17,6 +17,7 @@ use kula_node::{
 use kula_types::{Consistency, Mono, PartitionKey};
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     path::Path,
     time::Duration,
 };
@@ -37,10 +38,14 @@ pub fn run(wanted: &BenchProcess) -> anyhow::Result<()> {
 
 async fn measure(wanted: &BenchProcess, directory: &Path) -> anyhow::Result<Phase> {
     let data = directory.display().to_string();
-    let flags = vec![("node.data".to_string(), data), ("log.mailbox_every".to_string(), "0s".to_string())];
+    let flags = vec![
+        ("node.data".to_string(), data),
+        ("listen.peer".to_string(), "0".to_string()),
+        ("log.mailbox_every".to_string(), "0s".to_string()),
+    ];
     let loaded = load(&Layers { flags, ..Layers::default() }).map_err(anyhow::Error::msg)?;
     let log = slog::Logger::root(slog::Discard, slog::o!());
-    let assembled = kula_node::assemble(&loaded, &StartOptions::default(), &log)?;
+    let assembled = kula_node::assemble(&loaded, &StartOptions::default(), &log).await?;
     let (coordinators, clock, operator) =
         (assembled.coordinators.clone(), assembled.clock.clone(), assembled.operator.clone());
     let mut phase = None;
@@ -73,7 +78,7 @@ async fn load_for(
 ) -> anyhow::Result<Phase> {
     let before = usage(std::process::id())?;
     let began = now();
-    let value = Bytes::from(super::http::value(wanted.value_bytes));
+    let value = Bytes::from(super::load::value(wanted.value_bytes));
     let (next, latency, errors) = (Cell::new(0u64), RefCell::new(histogram()?), Cell::new(0u64));
     let writer = || async {
         while began.elapsed() < span {
@@ -111,7 +116,7 @@ async fn load_for(
     Ok(Phase {
         name: "put".into(),
         operations: latency.len(),
-        errors: 0,
+        errors: BTreeMap::new(),
         wall,
         latency,
         node: Some((before, usage(std::process::id())?)),

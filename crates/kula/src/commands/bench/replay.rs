@@ -2,10 +2,10 @@
 //! without a flush, as a crash does, and opens it again.
 
 use super::{
-    own_node::{directory, now, remove},
+    own_node::{directory, remove},
     report::{count, write},
 };
-use crate::{cli::BenchReplay, print};
+use crate::{cli::BenchReplay, print, stopwatch::now};
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use kula_clock::SystemClock;
@@ -39,7 +39,7 @@ fn measure(wanted: &BenchReplay, directory: &Path) -> anyhow::Result<(u64, u64, 
     let room = (wanted.mebibytes + 64) << 22;
     let config = StorageConfig { memtable_heap: room, commitlog_total: room.max(1 << 30), ..StorageConfig::default() };
     let clock = SystemClock::new();
-    let value = super::http::value(wanted.value_bytes);
+    let value = super::load::value(wanted.value_bytes);
     let mut opened = open(disk.clone(), &config, &clock, Loss::Refuse)?;
     let (mut written, mut number) = (0u64, 0u64);
     while written < wanted.mebibytes << 20 {

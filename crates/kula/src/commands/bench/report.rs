@@ -5,13 +5,14 @@ use crate::print;
 use anyhow::Context;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 /// One measured phase.
 pub struct Phase {
     pub name: String,
     pub operations: u64,
-    pub errors: u64,
+    /// How many, by what they were.
+    pub errors: BTreeMap<String, u64>,
     pub wall: Duration,
     /// Microseconds.
     pub latency: Histogram<u64>,
@@ -25,18 +26,22 @@ impl Phase {
         count(self.operations) / self.wall.as_secs_f64().max(1e-9)
     }
 
+    fn error_count(&self) -> u64 {
+        self.errors.values().sum()
+    }
+
     fn cpu_us(&self, usage: Option<(Usage, Usage)>) -> Option<f64> {
         let (before, after) = usage?;
         let spent = after.cpu.saturating_sub(before.cpu);
         Some(spent.as_secs_f64() * 1e6 / count(self.operations.max(1)))
     }
 
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         let quantile = |q| self.latency.value_at_quantile(q);
         json!({
-            "phase": self.name, "operations": self.operations, "errors": self.errors,
+            "phase": self.name, "operations": self.operations, "errors": self.error_count(), "errors_by_kind": self.errors,
             "wall_s": self.wall.as_secs_f64(), "per_second": self.per_second(),
-            "p50_us": quantile(0.5), "p99_us": quantile(0.99), "p999_us": quantile(0.999), "max_us": self.latency.max(),
+            "p50_us": quantile(0.5), "p95_us": quantile(0.95), "p99_us": quantile(0.99), "p999_us": quantile(0.999), "max_us": self.latency.max(),
             "node_cpu_us": self.cpu_us(self.node), "client_cpu_us": self.cpu_us(self.client),
             "node_resident_bytes": self.node.map(|(_, after)| after.resident_bytes),
         })
@@ -59,16 +64,22 @@ pub fn count(number: u64) -> f64 {
 
 /// Prints the phases and, where asked, writes them.
 pub fn show(title: &str, phases: &[Phase], to: Option<&Path>) -> anyhow::Result<()> {
-    println!("{title}");
+    println!("{title}\n{}", page(phases));
+    write(&json!({ "title": title, "phases": phases.iter().map(Phase::json).collect::<Vec<_>>() }), to)
+}
+
+/// The phases as a table, and their errors by kind.
+pub fn page(phases: &[Phase]) -> String {
     let row = |phase: &Phase| {
         let quantile = |q| print::micros(phase.latency.value_at_quantile(q));
         let cpu = |usage| phase.cpu_us(usage).map_or("-".into(), |micros| format!("{micros:.1} µs"));
         vec![
             phase.name.clone(),
             phase.operations.to_string(),
-            phase.errors.to_string(),
+            phase.error_count().to_string(),
             format!("{:.0}", phase.per_second()),
             quantile(0.5),
+            quantile(0.95),
             quantile(0.99),
             quantile(0.999),
             print::micros(phase.latency.max()),
@@ -77,10 +88,27 @@ pub fn show(title: &str, phases: &[Phase], to: Option<&Path>) -> anyhow::Result<
             phase.node.map_or("-".into(), |(_, after)| print::bytes(after.resident_bytes)),
         ]
     };
-    let headers =
-        ["PHASE", "OPS", "ERRORS", "OPS/S", "P50", "P99", "P99.9", "MAX", "NODE CPU/OP", "LOAD CPU/OP", "NODE MEMORY"];
-    println!("{}", print::table(&headers, phases.iter().map(row).collect()));
-    write(&json!({ "title": title, "phases": phases.iter().map(Phase::json).collect::<Vec<_>>() }), to)
+    let headers = [
+        "PHASE",
+        "OPS",
+        "ERRORS",
+        "OPS/S",
+        "P50",
+        "P95",
+        "P99",
+        "P99.9",
+        "MAX",
+        "NODE CPU/OP",
+        "LOAD CPU/OP",
+        "NODE MEMORY",
+    ];
+    let mut page = print::table(&headers, phases.iter().map(row).collect());
+    for phase in phases {
+        for (kind, count) in &phase.errors {
+            page.push_str(&format!("\n{}: {count} × {kind}", phase.name));
+        }
+    }
+    page
 }
 
 pub fn write(figures: &Value, to: Option<&Path>) -> anyhow::Result<()> {

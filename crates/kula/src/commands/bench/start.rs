@@ -5,7 +5,7 @@ use super::{
     own_node::{OwnNode, directory},
     report::{micros, write},
 };
-use crate::{cli::BenchStart, print};
+use crate::{cli::BenchStart, print, stopwatch::now};
 use anyhow::{Context, ensure};
 use serde_json::json;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub fn run(wanted: &BenchStart) -> anyhow::Result<()> {
     for _ in 0..wanted.runs {
         let node = OwnNode::start(directory())?;
         let client = node.client(Duration::from_secs(5))?;
-        let began = super::own_node::now();
+        let began = now();
         client.expect("PUT", "/kv/kv/default/first", &[], b"value").context("the first request")?;
         first_requests.push(micros(node.ready_after + began.elapsed()));
         std::thread::sleep(SETTLE);

@@ -1,0 +1,74 @@
+//! A table's keys over three whole nodes: the pages of any node, while one stands still or is gone.
+
+use crate::house::{Cluster, Node, id, in_system, put, settings};
+use kula_actor::Reply;
+use kula_coordinator::{CoordinatorError, Found, Scan, ScanAnswer, Write};
+use kula_types::{Consistency, PartitionKey};
+use std::collections::BTreeMap;
+
+impl Node {
+    async fn page(&self, after: Option<PartitionKey>, limit: u32) -> Result<ScanAnswer, CoordinatorError> {
+        let (reply, answer) = Reply::pair();
+        self.coordinators.scan(Scan {
+            keyspace: "kv".into(),
+            table: "lww".into(),
+            after,
+            limit,
+            resolve_lww: false,
+            consistency: Consistency::Quorum,
+            deadline: self.after(5_000),
+            reply,
+        });
+        answer.await.unwrap()
+    }
+
+    /// All pages.
+    async fn list(&self, limit: u32) -> Vec<(PartitionKey, String)> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.page(after, limit).await.unwrap();
+            for entry in page.entries {
+                let Found::One(value) = entry.found else { panic!("{:?}", entry.found) };
+                found.push((entry.key, String::from_utf8(value.value.to_vec()).unwrap()));
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return found,
+            }
+        }
+    }
+}
+
+#[test]
+fn any_node_lists_what_a_quorum_knows() {
+    in_system(async {
+        let cluster = Cluster::new(settings()).await;
+        let [one, two, three] = cluster.start_all().await;
+        let mut wanted = BTreeMap::new();
+        for number in 0..120 {
+            let (key, value) = (format!("k{number}"), format!("v{number}"));
+            // Each at two or three nodes, through one or another.
+            let node = [&one, &two, &three][number % 3];
+            node.write(put("lww", &key, &value)).await.unwrap();
+            wanted.insert(PartitionKey::copy_from(key.as_bytes()), value);
+        }
+        for number in (0..120).step_by(7) {
+            let key = format!("k{number}");
+            let delete = Write { change: kula_coordinator::Change::Delete, ..put("lww", &key, "") };
+            two.write(delete).await.unwrap();
+            wanted.remove(&PartitionKey::copy_from(key.as_bytes()));
+        }
+        let whole = one.list(1_000).await;
+        assert_eq!(whole.iter().cloned().collect::<BTreeMap<_, _>>(), wanted);
+        assert_eq!(whole.len(), wanted.len());
+        assert_eq!(two.list(10).await, whole);
+
+        // One stands still: the others answer, after a while.
+        one.way.stands_still(id(2));
+        assert_eq!(one.list(60).await, whole);
+        one.way.goes_on();
+
+        two.stop().await;
+        assert_eq!(three.list(7).await, whole);
+    });
+}

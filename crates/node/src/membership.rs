@@ -1,0 +1,119 @@
+//! Who belongs, told to those below: the ring's members and what gossip knows of them become transport's admission and
+//! gossip's electorate; the first ring binds the directory to its cluster and makes the node ready.
+//!
+//! `house.md`: an event that a lower room must act on becomes, here, a command of that room.
+
+use actix::prelude::{Actor, Handler};
+use kula_actor::{ChildSpec, Door, KulaContext, MailboxConfig, OnPanic, Place, Registry, Reply, child, supervised};
+use kula_gossip::{Gossip, GossipEvent, PeerView};
+use kula_operator::Readiness;
+use kula_placement::Ring;
+use kula_ring::{RingChanged, RingHandle};
+use kula_storage::{BindCluster, IdentityActor};
+use kula_transport::{Admission, Member, Peers};
+use kula_types::{ClusterId, Map, NodeId};
+use std::collections::BTreeMap;
+
+/// Rings and members change seldom.
+const MAILBOX: usize = 256;
+
+pub(crate) struct MembershipActor {
+    parts: Parts,
+    /// The members gossip was told of.
+    electorate: Vec<NodeId>,
+    /// The cluster the directory was bound to, as far as this actor knows.
+    bound: Option<ClusterId>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub ring: RingHandle,
+    pub gossip: Gossip,
+    pub peers: Peers,
+    pub identity: Door<IdentityActor>,
+    pub readiness: Readiness,
+}
+
+/// The actor at path `membership`.
+pub(crate) fn spawn(parts: Parts, place: Place, registry: &Registry) -> (Door<MembershipActor>, ChildSpec) {
+    let mailbox = MailboxConfig { cap: MAILBOX };
+    child(registry, "membership", mailbox, OnPanic::Restart, place, move || MembershipActor {
+        parts: parts.clone(),
+        electorate: Vec::new(),
+        bound: None,
+    })
+}
+
+impl MembershipActor {
+    fn look(&mut self) {
+        let ring = self.parts.ring.load();
+        let membership = self.parts.gossip.membership().load();
+        self.parts.peers.admit(admission(&ring, &membership.nodes));
+        let members: Vec<NodeId> = ring.nodes.iter().map(|node| node.id).collect();
+        if members != self.electorate {
+            self.parts.gossip.electorate(members.clone());
+            self.electorate = members;
+        }
+        if ring.version > 0 {
+            self.bind(ring.cluster);
+            self.parts.readiness.set_ready();
+        }
+    }
+
+    /// A directory that has a ring is its cluster's at the next start too, whether this succeeds or not.
+    fn bind(&mut self, cluster: ClusterId) {
+        if self.bound != Some(cluster) {
+            let told = self.parts.identity.tell_forced(BindCluster { cluster, reply: Reply::ignored() });
+            self.bound = told.is_ok().then_some(cluster);
+        }
+    }
+}
+
+/// The ring's members, with the lives that gossip knows; before a ring, everybody who was heard of.
+pub(crate) fn admission(ring: &Ring, known: &BTreeMap<NodeId, PeerView>) -> Admission {
+    if ring.version == 0 {
+        let everybody = known.iter().map(|(id, view)| {
+            let said = &view.introduction;
+            (*id, Member { name: said.name.clone(), address: said.address.clone(), life: Some(said.life) })
+        });
+        return Admission { cluster: None, ring_version: 0, members: everybody.collect() };
+    }
+    let members: Map<NodeId, Member> = ring
+        .nodes
+        .iter()
+        .map(|node| {
+            let life = known.get(&node.id).map(|view| view.introduction.life);
+            (node.id, Member { name: node.name.clone(), address: node.address.clone(), life })
+        })
+        .collect();
+    Admission { cluster: Some(ring.cluster), ring_version: ring.version, members }
+}
+
+impl Actor for MembershipActor {
+    type Context = KulaContext<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        self.look();
+    }
+}
+
+supervised!(MembershipActor);
+
+impl Handler<RingChanged> for MembershipActor {
+    type Result = ();
+
+    fn handle(&mut self, _: RingChanged, _: &mut Self::Context) {
+        self.look();
+    }
+}
+
+impl Handler<GossipEvent> for MembershipActor {
+    type Result = ();
+
+    /// Only who is there matters, not how they are.
+    fn handle(&mut self, event: GossipEvent, _: &mut Self::Context) {
+        if let GossipEvent::Discovered { .. } = event {
+            self.look();
+        }
+    }
+}
