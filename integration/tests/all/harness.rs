@@ -5,9 +5,10 @@ use serde_json::Value;
 use std::{
     fs::{self, File},
     io::Read,
+    ops::Deref,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 use ureq::http;
@@ -60,7 +61,7 @@ pub fn skip(what: &str) {
 pub struct Place {
     pub address: String,
     pub directory: PathBuf,
-    _lock: File,
+    lock: Arc<File>,
 }
 
 impl Place {
@@ -73,10 +74,23 @@ impl Place {
                 let directory = target().join("tmp").join(test);
                 fs::remove_dir_all(&directory).ok();
                 fs::create_dir_all(&directory).unwrap();
-                return Place { address: format!("127.77.{number}.1"), directory, _lock: lock };
+                return Place { address: format!("127.77.{number}.1"), directory, lock: Arc::new(lock) };
             }
         }
         panic!("no loopback address is free");
+    }
+
+    /// The address of the node with this number in a cluster of this place.
+    pub fn address_of(&self, number: usize) -> String {
+        let (network, _) = self.address.rsplit_once('.').unwrap();
+        format!("{network}.{number}")
+    }
+
+    /// A place within this one for the node `name`, with an address of its own.
+    pub fn member(&self, name: &str, address: &str) -> Place {
+        let directory = self.directory.join(name);
+        fs::create_dir_all(&directory).unwrap();
+        Place { address: address.to_owned(), directory, lock: Arc::clone(&self.lock) }
     }
 
     pub fn data(&self) -> PathBuf {
@@ -109,10 +123,25 @@ impl Place {
     }
 }
 
-/// A running node.
+/// A running node, which is killed on drop.
 pub struct Node<'a> {
     pub place: &'a Place,
     pub child: Child,
+    client: Client,
+}
+
+impl Deref for Node<'_> {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// Speaks HTTP with one address.
+#[derive(Clone)]
+pub struct Client {
+    pub address: String,
     agent: ureq::Agent,
 }
 
@@ -148,32 +177,22 @@ impl Answer {
     }
 }
 
-impl<'a> Node<'a> {
-    pub fn start(place: &'a Place, arguments: &[&str]) -> Self {
-        Node::from_command(place, place.command(arguments))
-    }
-
-    pub fn from_command(place: &'a Place, mut command: Command) -> Self {
-        let child = command.spawn().unwrap();
+impl Client {
+    pub fn new(address: &str) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_global(Some(Duration::from_secs(20)));
-        let mut node = Node { place, child, agent: config.build().into() };
-        let began = Instant::now();
-        while !node.try_ask("GET", "/healthz/ready", &[], b"").is_ok_and(|answer| answer.status == 200) {
-            if let Some(status) = node.child.try_wait().unwrap() {
-                panic!("the node ended with {status}: {}", place.log());
-            }
-            assert!(began.elapsed() < READY_MAX, "not ready: {}", place.log());
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        node
+        Client { address: address.to_owned(), agent: config.build().into() }
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}:7080", self.place.address)
+        format!("http://{}:7080", self.address)
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.try_ask("GET", "/healthz/ready", &[], b"").is_ok_and(|answer| answer.status == 200)
     }
 
     pub fn try_ask(
@@ -217,6 +236,35 @@ impl<'a> Node<'a> {
     /// The command line against this node.
     pub fn kula(&self, arguments: &[&str]) -> Output {
         Command::new(binary().unwrap()).args(["--at", &self.url()]).args(arguments).output().unwrap()
+    }
+}
+
+impl<'a> Node<'a> {
+    pub fn start(place: &'a Place, arguments: &[&str]) -> Self {
+        Node::from_command(place, place.command(arguments))
+    }
+
+    pub fn from_command(place: &'a Place, command: Command) -> Self {
+        let mut node = Node::spawn(place, command);
+        node.wait_ready();
+        node
+    }
+
+    /// Does not wait until it is ready.
+    pub fn spawn(place: &'a Place, mut command: Command) -> Self {
+        let child = command.spawn().unwrap();
+        Node { place, child, client: Client::new(&place.address) }
+    }
+
+    pub fn wait_ready(&mut self) {
+        let began = Instant::now();
+        while !self.is_ready() {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the node ended with {status}: {}", self.place.log());
+            }
+            assert!(began.elapsed() < READY_MAX, "not ready: {}", self.place.log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// SIGKILL, and the exit waited for.

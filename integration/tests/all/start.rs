@@ -68,15 +68,15 @@ fn a_node_binds_loopback_unless_told_otherwise() {
 #[test]
 fn what_is_not_there_yet_is_refused_by_name() {
     let Some(binary) = binary() else { return };
-    for arguments in [&["cluster", "up", "3"][..], &["import", "x"], &["cql"]] {
+    for arguments in [&["demo"][..], &["import", "x"], &["cql"]] {
         let output = Command::new(binary).args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
         assert_says(&String::from_utf8_lossy(&output.stderr), &["K0501", "not there yet"]);
     }
     let place = Place::new("not_there_yet");
-    let (code, said) = refused(place.command(&["--set", "gossip.interval=1"]));
+    let (code, said) = refused(place.command(&["--set", "repair.interval=1"]));
     assert_eq!(code, Some(2), "{said}");
-    assert_says(&said, &["not there yet", "gossip"]);
+    assert_says(&said, &["not there yet", "repair"]);
 }
 
 #[test]
