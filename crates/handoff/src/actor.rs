@@ -58,7 +58,7 @@ pub fn spawn(spawn: Spawn, registry: &Registry) -> Result<(Handoff, Vec<ChildSpe
     let Spawn { disk, ring, gossip, peers, clock, config, place, log } = spawn;
     config.check()?;
     let mut store = HintStore::open(disk, Sizes::of(&config))?;
-    let voice = Voice::new(log.new(slog::o!("actor" => PATH)), ring.clone());
+    let voice = Voice::new(log, ring.clone());
     for (target, log) in store.targets_mut() {
         log.take_findings().iter().for_each(|finding| voice.found(target, finding));
     }

@@ -155,10 +155,13 @@ impl<'a> Cluster<'a> {
         println!("hints drained {:?} after the return", began.elapsed());
     }
 
-    /// Nothing in any log says that a node panicked.
+    /// Nothing in any log says that a node panicked, and each line says once who speaks.
     pub fn assert_calm(&self) {
         for place in &self.places.members {
-            assert!(!place.log().contains("panicked"), "{}", place.directory.display());
+            let log = place.log();
+            assert!(!log.contains("panicked"), "{}", place.directory.display());
+            let twice = log.lines().find(|line| line.matches("\"actor\":").count() > 1);
+            assert_eq!(twice, None, "{}", place.directory.display());
         }
     }
 }
