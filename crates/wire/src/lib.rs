@@ -9,6 +9,7 @@ mod frame;
 #[cfg(test)]
 mod laws;
 pub mod limits;
+mod list;
 mod message;
 mod verb;
 pub mod verbs;

@@ -48,7 +48,7 @@ pub enum Saying {
         value: Blob,
     },
     /// Everybody it cannot reach.
-    Suspicions(Vec<Suspicion>),
+    Suspicions(#[serde(deserialize_with = "crate::list::grown")] Vec<Suspicion>),
 }
 
 /// "I cannot reach it, nor could those I asked."
@@ -71,26 +71,31 @@ pub struct Delta {
     pub base: u64,
     pub version: u64,
     /// By rising number.
+    #[serde(deserialize_with = "crate::list::grown")]
     pub news: Vec<(u64, Saying)>,
 }
 
 /// "This is what I have; what have you?"
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Syn {
+    #[serde(deserialize_with = "crate::list::grown")]
     pub digests: Vec<Digest>,
 }
 
 /// "These you lack; these I want."
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
+    #[serde(deserialize_with = "crate::list::grown")]
     pub deltas: Vec<Delta>,
     /// What the answering side has of what it wants more of.
+    #[serde(deserialize_with = "crate::list::grown")]
     pub wants: Vec<Digest>,
 }
 
 /// "Here."
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Push {
+    #[serde(deserialize_with = "crate::list::grown")]
     pub deltas: Vec<Delta>,
 }
 

@@ -88,6 +88,7 @@ pub enum Served {
 /// Partitions, deleted ones too, ascending by token and key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RangePage {
+    #[serde(deserialize_with = "crate::list::grown")]
     pub rows: Vec<RangeRow>,
     /// All up to this place was looked at and there may be more behind it; none: the range was read to its end.
     pub resume: Option<(Token, Blob)>,

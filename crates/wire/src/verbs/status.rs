@@ -29,6 +29,7 @@ pub struct NodeView {
     /// Shards that did not answer in time.
     pub shards_silent: u32,
     /// Hints this node keeps, by whom they are for.
+    #[serde(deserialize_with = "crate::list::grown")]
     pub hints: Vec<HintsFor>,
     /// The digest of the schema it knows.
     pub schema: u128,
@@ -45,12 +46,15 @@ pub struct NodeView {
     /// The actor whose messages wait longest.
     pub slowest: Option<SlowestMailbox>,
     /// Actors whose work does not move.
+    #[serde(deserialize_with = "crate::list::grown")]
     pub stuck: Vec<String>,
     /// It hears fewer than half of the members.
     pub cut_off: bool,
     /// How it sees each node it knows of, itself left out.
+    #[serde(deserialize_with = "crate::list::grown")]
     pub sees: Vec<Sight>,
     /// Peers it refuses to speak with, or that refuse it: who, and why.
+    #[serde(deserialize_with = "crate::list::grown")]
     pub refused: Vec<RefusedPeer>,
 }
 
