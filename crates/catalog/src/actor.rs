@@ -241,7 +241,7 @@ impl CatalogActor {
 }
 
 /// The other members that gossip believes to be up.
-fn live(ring: &Ring, membership: &Membership) -> Live {
+pub fn live(ring: &Ring, membership: &Membership) -> Live {
     let members = ring.nodes.iter().filter(|node| node.id != membership.me);
     let views = members.filter_map(|node| Some((node, membership.get(node.id)?)));
     let up = views.filter(|(_, view)| view.state.is_up() && !view.suspected_here);

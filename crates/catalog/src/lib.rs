@@ -20,11 +20,11 @@ mod state;
 #[cfg(test)]
 mod together;
 
-pub use actor::{CatalogActor, Spawn, spawn};
+pub use actor::{CatalogActor, Spawn, live, spawn};
 pub use error::CatalogError;
-pub use machine::{Change, Changed, Effect, Event, Machine, Notice, OperationId, Peer, Scene};
+pub use machine::{Change, Changed, Effect, Event, Live, Machine, Notice, OperationId, Peer, Scene};
 pub use messages::{
     AlterKeyspace, CreateKeyspace, CreateTable, DropKeyspace, DropTable, Get, Pull, SchemaChanged, SchemaHandle,
     Subscribe,
 };
-pub use state::open;
+pub use state::{open, store};

@@ -30,6 +30,6 @@ pub fn open(disk: &dyn Disk, bound: Option<ClusterId>) -> Result<Schema, Catalog
 }
 
 /// Makes a schema durable. On an error the old one or the new one is there, whole.
-pub(crate) fn store(disk: &dyn Disk, schema: &Schema) -> Result<(), CatalogError> {
+pub fn store(disk: &dyn Disk, schema: &Schema) -> Result<(), CatalogError> {
     Ok(atomic::write_atomic(disk, FILE, FORMAT, &form::encode(schema)?)?)
 }

@@ -25,9 +25,38 @@ use std::{
 };
 
 pub(crate) const WALL_START: i64 = 1_000_000;
+/// Of a request that names none.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 
 pub(crate) fn node(index: usize) -> NodeId {
     NodeId(format!("00000000-0000-0000-0000-{index:012}").parse().unwrap())
+}
+
+/// `n2`, as scripts name nodes.
+pub(crate) fn by_name(text: &str) -> NodeId {
+    node(text.strip_prefix('n').unwrap().parse().unwrap())
+}
+
+/// The value of `name=value` among a script line's words.
+pub(crate) fn option<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
+    words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// A refusal, as scripts name it.
+pub(crate) fn refusal(word: &str) -> ReplicaError {
+    match word {
+        "full" => ReplicaError::DiskFull { wrote: false },
+        "wrote" => ReplicaError::DiskFull { wrote: true },
+        "cap" => ReplicaError::SiblingCap { siblings: 64, bytes: 640 },
+        "overloaded" => ReplicaError::Overloaded { path: "replica/0".into(), depth: 8, cap: 8 },
+        "ahead" => ReplicaError::ClockAhead { by: Duration::from_secs(61) },
+        "closed" => ReplicaError::Closed,
+        "damaged" => ReplicaError::Damaged,
+        "dropped" => ReplicaError::UnknownTable { table: TableId([0; 16]) },
+        "unknown" => ReplicaError::UnknownTable { table: schema().resolve("kv", "default").unwrap().id },
+        "gone" => ReplicaError::Unreachable,
+        _ => panic!("no such refusal: {word}"),
+    }
 }
 
 pub(crate) fn name(text: &str) -> Name {
@@ -233,7 +262,7 @@ impl Coordinator {
         effects
     }
 
-    /// The request's number, and what it caused. A deadline of zero stands for five seconds from now.
+    /// The request's number, and what it caused. A deadline of zero stands for `DEADLINE` from now.
     pub fn write(&mut self, mut write: Write) -> (u64, Vec<Effect>) {
         write.deadline = self.deadline(write.deadline);
         self.begin(|now| Event::Write { write, submitted: now })
@@ -263,7 +292,7 @@ impl Coordinator {
     }
 
     fn deadline(&self, asked: Mono) -> Mono {
-        if asked == Mono::default() { self.now.after(Duration::from_secs(5)) } else { asked }
+        if asked == Mono::default() { self.now.after(DEADLINE) } else { asked }
     }
 
     fn begin(&mut self, event: impl FnOnce(Mono) -> Event) -> (u64, Vec<Effect>) {

@@ -11,7 +11,7 @@ mod error;
 #[cfg(test)]
 mod fixture;
 pub mod limits;
-mod machine;
+pub mod machine;
 mod messages;
 mod metrics;
 mod mint;

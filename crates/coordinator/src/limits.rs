@@ -5,7 +5,8 @@ use std::time::Duration;
 /// Client requests in hand, a coordinator. Past it a request is answered `Overloaded`, nothing sent: at 100,000
 /// requests a second and the default deadline, 8,192 means that the replicas have already stalled for 80 ms.
 pub const IN_FLIGHT_MAX: usize = 8_192;
-/// Encoded bytes of writes in hand, a coordinator: what stalled replicas may pin in memory.
+/// Encoded bytes of writes in hand and of data that reads in hand were sent, a coordinator: what stalled replicas may pin in
+/// memory. Past it a new request is refused.
 pub const IN_FLIGHT_BYTES_MAX: usize = 128 << 20;
 /// Slots of the table that remembers the last sequence minted for a key. More slots make chains of intervals longer,
 /// so that what was seen of a key stays one interval while fewer keys than this are written at a time.

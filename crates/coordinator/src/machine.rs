@@ -10,6 +10,7 @@ use crate::{
     messages::{Read, ReadAnswer, Timing, Write, WriteAnswer},
     mint::Minter,
     plan::Plan,
+    present::{key_of, seal},
     read::Reading,
     scan::{Scan, ScanAnswer, Scanning},
     speed::Speeds,
@@ -22,12 +23,12 @@ use kula_lattice::{Context, ContextError, ContextKey};
 use kula_placement::{Ring, RingContextKey};
 use kula_replica::{Fence, Op, Outcome, ReplicaError};
 use kula_schema::{Schema, Table};
-use kula_types::{Actor, Map, Mono, NodeId, PartitionKey, TableId, Timestamp, Token, limits::SIBLINGS_WARN};
+use kula_types::{Actor, Map, Mono, NodeId, PartitionKey, Timestamp, Token, limits::SIBLINGS_WARN};
 use std::{collections::BTreeSet, mem, sync::Arc};
 
 /// What is known at this moment: given, never read.
 #[derive(Clone, Copy)]
-pub(crate) struct View<'a> {
+pub struct View<'a> {
     pub now: Mono,
     /// Physical time here: what is visible, what has expired.
     pub wall: Timestamp,
@@ -40,7 +41,7 @@ pub(crate) struct View<'a> {
 
 /// Names the answer to one send: of a request, by one of its owners, to the latest thing it was asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Tag {
+pub struct Tag {
     pub request: u64,
     /// Index into the plan's owners; of a scan: the number of its question.
     pub owner: usize,
@@ -49,7 +50,7 @@ pub(crate) struct Tag {
 
 /// What came back for a tag.
 #[derive(Debug)]
-pub(crate) enum Answered {
+pub enum Answered {
     Served(Outcome),
     Refused(ReplicaError),
     /// Whether it was served is unknown.
@@ -58,7 +59,7 @@ pub(crate) enum Answered {
 
 /// What hand-off said of a hint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum HintAnswer {
+pub enum HintAnswer {
     /// It is durable here.
     Kept,
     /// Too much was in hand: later, perhaps.
@@ -67,7 +68,7 @@ pub(crate) enum HintAnswer {
 }
 
 #[derive(Debug)]
-pub(crate) enum Event {
+pub enum Event {
     Write {
         write: Write,
         submitted: Mono,
@@ -101,7 +102,7 @@ pub(crate) enum Event {
 
 /// What a client asked for, for the metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Operation {
+pub enum Operation {
     Put,
     Delete,
     Get,
@@ -109,7 +110,7 @@ pub(crate) enum Operation {
 }
 
 #[derive(Debug)]
-pub(crate) enum Effect {
+pub enum Effect {
     Send {
         to: NodeId,
         token: Token,
@@ -193,7 +194,7 @@ pub(crate) struct Turn<'a, 'v> {
     pull_ring_at: &'a mut Mono,
 }
 
-pub(crate) struct Machine {
+pub struct Machine {
     path: Arc<str>,
     hlc: Arc<Hlc>,
     minter: Minter,
@@ -201,7 +202,7 @@ pub(crate) struct Machine {
     requests: Map<u64, Pending>,
     /// When requests want to be woken. Invariant: one entry for each request in hand.
     wakes: BTreeSet<(Mono, u64)>,
-    /// Encoded bytes of the writes in hand that somebody waits for.
+    /// Of the requests in hand that somebody waits for: encoded bytes of writes, and what owners have sent to reads.
     bytes: usize,
     /// Answered writes that still wait for some owner, oldest first. They are bounded apart: an owner that stands still
     /// must not take the places of clients.
@@ -217,7 +218,7 @@ pub(crate) struct Machine {
 
 /// `limits`, or less in tests.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+pub struct Bounds {
     pub in_flight: usize,
     pub in_flight_bytes: usize,
     pub stragglers: usize,
@@ -466,10 +467,9 @@ impl Machine {
             Some(CoordinatorError::Overloaded { path, depth, cap, applied: Applied::No })
         };
         match () {
-            () if self.in_flight() >= self.bounds.in_flight || times.deadline <= times.started => {
-                refuse(self.in_flight(), self.bounds.in_flight)
-            }
-            () if self.bytes >= self.bounds.in_flight_bytes => refuse(self.bytes, self.bounds.in_flight_bytes),
+            () if self.in_flight() >= self.bounds.in_flight => refuse(self.in_flight(), self.bounds.in_flight),
+            // Time and bytes are no depth of a mailbox.
+            () if times.deadline <= times.started || self.bytes >= self.bounds.in_flight_bytes => refuse(0, 0),
             () => None,
         }
     }
@@ -487,8 +487,9 @@ impl Pending {
     fn bytes(&self) -> usize {
         match self {
             Pending::Write(writing) => writing.bytes(),
+            Pending::Read(reading) => reading.bytes(),
             // What they hold is bounded by their number.
-            Pending::Read(_) | Pending::Scan(_) => 0,
+            Pending::Scan(_) => 0,
         }
     }
 
@@ -521,7 +522,7 @@ impl Times {
 }
 
 impl Effect {
-    pub fn refuse_write(
+    pub(crate) fn refuse_write(
         operation: Operation,
         now: Mono,
         times: Times,
@@ -572,14 +573,9 @@ impl Turn<'_, '_> {
         self.effects.push(Effect::StoreHint { request: self.request, target, token, mutation });
     }
 
-    /// The token of a context, under the cluster's key in force; none where there is nothing to cover.
+    /// A context as it is handed out; none where there is nothing to cover.
     pub fn seal(&self, context: &Context, plan: &Plan) -> Option<String> {
-        self.seal_of(context, plan.table.id, &plan.key)
-    }
-
-    pub fn seal_of(&self, context: &Context, table: TableId, key: &PartitionKey) -> Option<String> {
-        let covers = !context.dots.is_empty() || context.lww.is_some();
-        covers.then(|| context.seal(table, key, &key_of(self.view.ring.context_key())))
+        seal(context, self.view.ring, plan.table.id, &plan.key)
     }
 
     pub fn open(&self, token: &str, plan: &Plan) -> Result<Context, ContextError> {
@@ -602,10 +598,6 @@ impl Turn<'_, '_> {
     }
 }
 
-fn key_of(key: &RingContextKey) -> ContextKey {
-    ContextKey { id: key.id, secret: *key.secret.expose() }
-}
-
 impl Operation {
     pub fn of(change: &crate::Change) -> Self {
         match change {
@@ -618,7 +610,7 @@ impl Operation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{Coordinator, get, put, ring};
+    use crate::fixture::{Coordinator, Double, answered, get, put, ring};
     use kula_placement::ReadRepair;
 
     fn refusals(effects: &[Effect]) -> Vec<(usize, usize)> {
@@ -654,7 +646,35 @@ mod tests {
         coordinator.machine = coordinator.machine.with_bounds(Bounds { in_flight_bytes: 100, ..Bounds::default() });
         coordinator.write(put("default", "d", &"x".repeat(100)));
         let (_, effects) = coordinator.write(put("default", "e", "v"));
-        assert!(matches!(refusals(&effects)[..], [(in_hand, 100)] if in_hand > 100));
+        assert_eq!(refusals(&effects), [(0, 0)], "bytes are no depth of a mailbox");
+    }
+
+    #[test]
+    fn what_owners_sent_to_reads_under_way_is_in_hand_too() {
+        let mut coordinator = Coordinator::new(1, 1, 0, ring(1, 3, 3, ReadRepair::Blocking));
+        coordinator.machine = coordinator.machine.with_bounds(Bounds { in_flight_bytes: 1_000, ..Bounds::default() });
+        let mut owner = Double::default();
+        let (_, written) = coordinator.write(put("default", "k", &"x".repeat(900)));
+        written.iter().for_each(|sent| drop(serve(&mut owner, sent)));
+        coordinator.advance(limits::DEADLINE_MAX);
+        coordinator.wake();
+        let (_, asked) = coordinator.read(get("default", "k"));
+        let [(data, answer), (digest, agrees)] =
+            asked.iter().map(|sent| serve(&mut owner, sent)).collect::<Vec<_>>().try_into().unwrap();
+        let (_, effects) = coordinator.read(get("default", "other"));
+        assert_eq!(effects.len(), 2, "there is room");
+        coordinator.step(Event::Replied { tag: data, answer });
+        let (_, effects) = coordinator.write(put("default", "e", "v"));
+        assert_eq!(refusals(&effects), [(0, 0)]);
+        coordinator.step(Event::Replied { tag: digest, answer: agrees });
+        let (_, effects) = coordinator.write(put("default", "e", "v"));
+        assert_eq!(effects.len(), 3, "it is answered, and there is room again");
+    }
+
+    /// What an owner answers to something sent to it.
+    fn serve(owner: &mut Double, sent: &Effect) -> (Tag, Answered) {
+        let Effect::Send { tag, fence, op, .. } = sent else { panic!("{sent:?}") };
+        (*tag, answered(owner.serve(*fence, op)))
     }
 
     #[test]
@@ -665,7 +685,7 @@ mod tests {
         coordinator.write(far);
         assert_eq!(coordinator.machine.wake_at(), Some(now.after(limits::DEADLINE_MAX)));
         let (_, effects) = coordinator.write(crate::Write { deadline: now, ..put("default", "k", "v") });
-        assert_eq!((effects.len(), refusals(&effects).len()), (1, 1));
+        assert_eq!((effects.len(), refusals(&effects)), (1, vec![(0, 0)]));
     }
 
     #[test]

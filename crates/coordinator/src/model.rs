@@ -1,11 +1,13 @@
 //! Promises P2 and P3 against a model: two coordinators, three replicas, a network that loses, doubles and reorders, owners
-//! that are slow or suspected, hints that are kept late, and coordinators that start again in the middle of everything.
+//! that are slow, suspected or overloaded, rings that some know before others, hints that are kept late, and coordinators
+//! that start again in the middle of everything. What an answer says of a write is held against what was done.
 //!
 //! Values are unique, so what a read shows names the writes it stands for. Nothing in the checks looks at dots or
 //! timestamps of the system's own making where the client could not.
 
 use crate::{
-    fixture::{Coordinator, Double, Sent, answered, delete, get, node, put, ring},
+    error::{Applied, CoordinatorError},
+    fixture::{Coordinator, DEADLINE, Double, Sent, answered, delete, get, node, put, ring},
     limits,
     machine::{Answered, Effect, Event, HintAnswer, Tag},
     messages::{Found, Write},
@@ -14,8 +16,8 @@ use bytes::Bytes;
 use kula_actor::Reply;
 use kula_lattice::{Join, Mutation, Partition, Seal};
 use kula_placement::ReadRepair;
-use kula_replica::{Fence, Op, Origin};
-use kula_types::{Consistency, Dot};
+use kula_replica::{Fence, Op, Origin, ReplicaError};
+use kula_types::{Consistency, Dot, Mono};
 use proptest::prelude::*;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,6 +50,10 @@ struct Done {
     applied_at: BTreeSet<usize>,
     /// Owners for which a hint is durable.
     hinted_for: BTreeSet<usize>,
+    /// Until then hints for it that find no room are handed over again.
+    patience: Mono,
+    /// The network brought it to some owner twice: what that one said first is not the whole truth.
+    doubled: bool,
     /// Which life of which coordinator it was given to.
     life: (usize, u64),
 }
@@ -73,6 +79,8 @@ struct World {
     hints_kept: Vec<(usize, Bytes)>,
     /// Which life a coordinator is in: what was sent to an earlier one comes to nobody.
     life: Vec<u64>,
+    /// The newest ring. Its owners are those of every other.
+    version: u64,
     operations: Vec<Done>,
     by_request: BTreeMap<(usize, u64, u64), usize>,
     answered: Arc<Mutex<Option<usize>>>,
@@ -86,12 +94,13 @@ impl World {
             table,
             coordinators: vec![coordinator(1), coordinator(2)],
             lives: 2,
-            replicas: (1..=3).map(|index| (index, Double::default())).collect(),
+            replicas: (1..=3).map(|index| (index, Double { ring_version: Some(1), ..Double::default() })).collect(),
             network: Vec::new(),
             answers: Vec::new(),
             hints_asked: Vec::new(),
             hints_kept: Vec::new(),
             life: vec![1, 2],
+            version: 1,
             operations: Vec::new(),
             by_request: BTreeMap::new(),
             answered: Arc::default(),
@@ -124,8 +133,22 @@ impl World {
                 self.run(at, effects);
             }
             79 => self.deliver_hint(pick),
+            80 => {
+                self.version += 1;
+                self.replica(pick).ring_version = Some(self.version);
+            }
+            81 => self.replica(pick).ring_version = Some(self.version),
+            82 => self.coordinators[at].ring = ring(self.version, 3, 3, ReadRepair::Blocking),
+            83 => {
+                let overloaded = ReplicaError::Overloaded { path: "replica/0".into(), depth: 8, cap: 8 };
+                self.replica(pick).refuses = pick.is_multiple_of(2).then_some(overloaded);
+            }
             _ => {}
         }
+    }
+
+    fn replica(&mut self, pick: usize) -> &mut Double {
+        self.replicas.get_mut(&(1 + pick / 2 % 3)).unwrap()
     }
 
     fn reply<T: Send + 'static>(&self) -> Reply<T> {
@@ -140,7 +163,8 @@ impl World {
         let tokens: Vec<usize> =
             (0..self.operations.len()).filter(|done| self.operations[*done].token.is_some()).collect();
         let followed = tokens.get(pick / 3 % tokens.len().max(1)).copied().filter(|_| !pick.is_multiple_of(3));
-        let mut done = Done { is_write: true, quorum, began: self.step, ..Done::default() };
+        let patience = self.coordinators[at].now.after(DEADLINE + limits::HINT_PATIENCE);
+        let mut done = Done { is_write: true, quorum, began: self.step, patience, ..Done::default() };
         if let Some(followed) = followed {
             write.context.clone_from(&self.operations[followed].token);
             let followed = &self.operations[followed];
@@ -188,6 +212,10 @@ impl World {
                     drop(reply);
                     let operation = self.answered.lock().unwrap().take().unwrap();
                     let done = &mut self.operations[operation];
+                    let refused = answer.as_ref().err().map(CoordinatorError::applied);
+                    if refused == Some(Applied::No) && !done.doubled {
+                        assert!(done.applied_at.is_empty(), "applied: no, and at {:?}", done.applied_at);
+                    }
                     if let Ok(answer) = answer {
                         // A delete that found nothing sent nothing: its acks are those of its read.
                         if done.mutation.is_some() {
@@ -230,6 +258,8 @@ impl World {
                 Effect::StoreHint { request, target, mutation, .. } => {
                     let target = (1..=3).find(|replica| node(*replica) == target).unwrap();
                     assert_ne!(target, at + 1, "a node has no link to itself");
+                    let operation = self.by_request[&(at, self.life[at], request)];
+                    assert!(!self.operations[operation].applied_at.is_empty(), "a hint of a write that nobody took");
                     self.hints_asked.push(Hinted { at, life: self.life[at], request, target, mutation });
                 }
                 Effect::AnswerScan { .. } => unreachable!("nobody scans"),
@@ -256,7 +286,11 @@ impl World {
         let replica = (1..=3).find(|replica| node(*replica) == sent.to).unwrap();
         let served = self.replicas.get_mut(&replica).unwrap().serve(sent.fence, &sent.op);
         if let Op::Apply { origin: Origin::Client { .. }, .. } = &sent.op {
-            self.operations[self.by_request[&(at, life, sent.tag.request)]].applied_at.insert(replica);
+            let done = &mut self.operations[self.by_request[&(at, life, sent.tag.request)]];
+            done.doubled |= twice;
+            if served.is_ok() {
+                done.applied_at.insert(replica);
+            }
         }
         self.answers.push((at, life, sent.tag, answered(served)));
         if !twice {
@@ -277,15 +311,17 @@ impl World {
         }
     }
 
-    /// A hint is durable, or hand-off is `busy`.
+    /// A hint is durable, or hand-off is `busy`: it says so at once, never after the coordinator's patience.
     fn answer_hint(&mut self, pick: usize, busy: bool) {
         if self.hints_asked.is_empty() {
             return;
         }
         let Hinted { at, life, request, target, mutation } =
             self.hints_asked.swap_remove(pick % self.hints_asked.len());
+        let done = &mut self.operations[self.by_request[&(at, life, request)]];
+        let busy = busy && self.coordinators[at].now < done.patience;
         if !busy {
-            self.operations[self.by_request[&(at, life, request)]].hinted_for.insert(target);
+            done.hinted_for.insert(target);
             self.hints_kept.push((target, mutation));
         }
         if life == self.life[at] {
@@ -298,9 +334,12 @@ impl World {
     fn deliver_hint(&mut self, pick: usize) {
         if !self.hints_kept.is_empty() {
             let (target, mutation) = self.hints_kept.swap_remove(pick % self.hints_kept.len());
-            let fence = Fence { ring_version: 1, phase: 0 };
-            let hint = Op::Apply { mutation, origin: Origin::Hint };
-            self.replicas.get_mut(&target).unwrap().serve(fence, &hint).unwrap();
+            let replica = self.replicas.get_mut(&target).unwrap();
+            let fence = Fence { ring_version: replica.ring_version.unwrap(), phase: 0 };
+            let hint = Op::Apply { mutation: mutation.clone(), origin: Origin::Hint };
+            if replica.serve(fence, &hint).is_err() {
+                self.hints_kept.push((target, mutation));
+            }
         }
     }
 
@@ -308,6 +347,7 @@ impl World {
     fn end(&mut self) {
         self.network.clear();
         self.answers.clear();
+        self.replicas.values_mut().for_each(|replica| replica.refuses = None);
         for span in [limits::DEADLINE_MAX, limits::HINT_RETRY, limits::HINT_PATIENCE] {
             while !self.hints_asked.is_empty() {
                 self.answer_hint(0, false);
@@ -358,7 +398,7 @@ impl World {
         self.lives += 1;
         self.life[at] = self.lives;
         let old = &self.coordinators[at];
-        let mut fresh = Coordinator::new(at + 1, self.lives, self.lives << 32, ring(1, 3, 3, ReadRepair::Blocking));
+        let mut fresh = Coordinator::new(at + 1, self.lives, self.lives << 32, old.ring.clone());
         (fresh.now, fresh.wall) = (old.now, old.wall);
         // The clock's lease reaches past every stamp of the life before.
         fresh.advance(Duration::from_millis(1));
@@ -418,7 +458,7 @@ fn scripts() -> impl Strategy<Value = Vec<Vec<(u8, u16)>>> {
 }
 
 fn script() -> impl Strategy<Value = Vec<(u8, u16)>> {
-    prop::collection::vec((0u8..80, any::<u16>()), 50..300)
+    prop::collection::vec((0u8..84, any::<u16>()), 50..300)
 }
 
 proptest! {

@@ -29,7 +29,7 @@ pub(crate) struct Plan {
     pub hinted_handoff: bool,
     /// The owners, this node first, then in the order of preference.
     pub owners: Vec<Owner>,
-    /// Under an earlier ring it was sent to somebody who may have served it, and whose answer will not be known.
+    /// A write that, under an earlier ring, was sent to somebody who may have it, and whose answer will not be known.
     pub doubtful: bool,
 }
 
@@ -42,6 +42,8 @@ pub(crate) struct Owner {
     pub round: u16,
     /// Why it is to be asked again: its ring, or its schema, is another than ours, and one of us is catching up.
     pub retry: Option<ReplicaError>,
+    /// It refused a read for such a reason, and may be asked anew.
+    forgiven: bool,
     pub asked_at: Option<Mono>,
     /// When it was asked last.
     pub sent_at: Mono,
@@ -69,12 +71,21 @@ impl Plan {
     /// Plans a request, and refuses one that this cluster cannot serve or does not have the owners up for.
     pub fn new(view: &View<'_>, target: Target, consistency: Consistency) -> Result<Plan, CoordinatorError> {
         let table = resolve(view, &target.keyspace, &target.table)?;
-        Plan::of_table(view, table, target.key, consistency)
+        Plan::of_table(view, table, target.key, consistency)?.with_enough_alive(view)
     }
 
-    /// The same request under the ring of now.
+    /// The same request from the start, under the ring of now.
     pub fn again(&self, view: &View<'_>) -> Result<Plan, CoordinatorError> {
-        Plan::of_table(view, Arc::clone(&self.table), self.key.clone(), self.consistency)
+        self.under_new_ring(view)?.with_enough_alive(view)
+    }
+
+    /// The same request under the ring of now; an owner out of reach may have served it already. Answers to what was asked
+    /// under the old one are late from now on, whoever owns the key now.
+    pub fn under_new_ring(&self, view: &View<'_>) -> Result<Plan, CoordinatorError> {
+        let mut plan = Plan::of_table(view, Arc::clone(&self.table), self.key.clone(), self.consistency)?;
+        let round = self.owners.iter().map(|owner| owner.round).max().unwrap_or(0);
+        plan.owners.iter_mut().for_each(|owner| owner.round = round);
+        Ok(plan)
     }
 
     fn of_table(
@@ -99,7 +110,7 @@ impl Plan {
         }
         let rf = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
         let owners: Vec<Owner> = nodes.into_iter().map(|node| Owner::new(node, (view.reaches)(node))).collect();
-        let plan = Plan {
+        Ok(Plan {
             table,
             key,
             token,
@@ -111,10 +122,15 @@ impl Plan {
             hinted_handoff: settings.hinted_handoff,
             owners,
             doubtful: false,
-        };
-        match plan.alive() {
-            alive if alive < need => Err(CoordinatorError::Unavailable { need, alive, replicas: plan.reports(view) }),
-            _ => Ok(plan),
+        })
+    }
+
+    fn with_enough_alive(self, view: &View<'_>) -> Result<Plan, CoordinatorError> {
+        match (self.need, self.alive()) {
+            (need, alive) if alive < need => {
+                Err(CoordinatorError::Unavailable { need, alive, replicas: self.reports(view) })
+            }
+            _ => Ok(self),
         }
     }
 
@@ -146,11 +162,9 @@ impl Plan {
         self.owners.iter().map(|owner| owner.report(view)).collect()
     }
 
-    /// Takes over from an earlier plan of the same request: answers to that one are late from now on.
-    pub fn follow(&mut self, earlier: &Plan) {
-        let round = earlier.owners.iter().map(|owner| owner.round).max().unwrap_or(0);
-        self.owners.iter_mut().for_each(|owner| owner.round = round);
-        self.doubtful = earlier.doubtful || earlier.owners.iter().any(Owner::may_have_served);
+    /// Whether a write that was sent so may be stored at some owner.
+    pub fn may_be_stored(&self) -> bool {
+        self.doubtful || self.owners.iter().any(Owner::may_have_served)
     }
 
     /// Notes an owner's answer; false for one that nobody waits for any more.
@@ -170,7 +184,13 @@ impl Plan {
 
     /// Whether some owner refused only because two nodes have not caught up with each other.
     pub fn may_catch_up(&self, view: &View<'_>) -> bool {
-        self.owners.iter().any(|owner| matches!(&owner.outcome, ReplicaOutcome::Refused(error) if passes(view, error)))
+        self.owners.iter().any(|owner| owner.is_catching_up(view))
+    }
+
+    /// Those owners may be asked anew.
+    pub fn forgive(&mut self, view: &View<'_>) {
+        let catching_up = self.owners.iter_mut().filter(|owner| owner.is_catching_up(view));
+        catching_up.for_each(|owner| owner.forgiven = true);
     }
 
     /// The owner on this node, if its answer is awaited.
@@ -202,6 +222,7 @@ impl Owner {
             outcome,
             round: 0,
             retry: None,
+            forgiven: false,
             asked_at: None,
             sent_at: Mono::default(),
             wait: Duration::ZERO,
@@ -215,10 +236,19 @@ impl Owner {
     /// Notes that it is being asked; the answer awaited is the one to `round`.
     pub fn ask(&mut self, now: Mono) {
         self.round = self.round.wrapping_add(1);
-        self.retry = None;
+        (self.retry, self.forgiven) = (None, false);
         self.asked_at.get_or_insert(now);
         self.sent_at = now;
         self.outcome = ReplicaOutcome::Waiting;
+    }
+
+    /// Whether it can be asked for something that it is not being asked for.
+    pub fn is_free(&self) -> bool {
+        self.forgiven || matches!(self.outcome, ReplicaOutcome::NotAsked)
+    }
+
+    fn is_catching_up(&self, view: &View<'_>) -> bool {
+        matches!(&self.outcome, ReplicaOutcome::Refused(error) if passes(view, error))
     }
 
     fn awaits(&self, round: u16) -> bool {

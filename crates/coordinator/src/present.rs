@@ -6,9 +6,10 @@ use crate::{
     envelope::{self, EnvelopeError},
     messages::{Found, Sibling, Value},
 };
-use kula_lattice::{Body, CellId, CellView, Context, Lww, Partition, RowView, SiblingView};
+use kula_lattice::{Body, CellId, CellView, Context, ContextKey, Lww, Partition, RowView, SiblingView};
+use kula_placement::{Ring, RingContextKey};
 use kula_schema::{Table, TableKind};
-use kula_types::{ClusteringKey, Dot, Timestamp, limits::SIBLINGS_SHOWN_MAX};
+use kula_types::{ClusteringKey, Dot, PartitionKey, TableId, Timestamp, limits::SIBLINGS_SHOWN_MAX};
 
 /// A partition as one answer shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,10 +33,20 @@ pub enum PresentError {
 }
 
 impl Presented {
-    /// Whether a write that follows has anything to cover.
-    pub fn has_context(&self) -> bool {
-        !self.context.dots.is_empty() || self.context.lww.is_some()
+    /// The context as it is handed out, sealed under the cluster's key in force; none where there is nothing to cover.
+    pub fn seal(&self, ring: &Ring, table: TableId, key: &PartitionKey) -> Option<String> {
+        seal(&self.context, ring, table, key)
     }
+}
+
+/// As `Presented::seal`, of any context.
+pub(crate) fn seal(context: &Context, ring: &Ring, table: TableId, key: &PartitionKey) -> Option<String> {
+    let covers = !context.dots.is_empty() || context.lww.is_some();
+    covers.then(|| context.seal(table, key, &key_of(ring.context_key())))
+}
+
+pub(crate) fn key_of(key: &RingContextKey) -> ContextKey {
+    ContextKey { id: key.id, secret: *key.secret.expose() }
 }
 
 /// The one row of a simple table at `now`. With `resolve_lww` the newest value stands for all of them, and the context

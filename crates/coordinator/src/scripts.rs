@@ -23,7 +23,10 @@
 
 use crate::{
     error::CoordinatorError,
-    fixture::{Coordinator, Double, Sent, answered, delete, get, node, put, ring, ring_without_hints, schema, target},
+    fixture::{
+        Coordinator, Double, Sent, answered, by_name, delete, get, node, option, put, refusal, ring,
+        ring_without_hints, target,
+    },
     machine::{Answered, Effect, Event, HintAnswer, Tag},
     messages::{Found, ReplicaOutcome, ReplicaReport, Value, Write},
 };
@@ -31,7 +34,7 @@ use bytes::Bytes;
 use kula_actor::Reply;
 use kula_lattice::{Body, Cell, Context, ContextKey, Mutation, Partition};
 use kula_placement::ReadRepair;
-use kula_replica::{Answer, Op, Origin, ReplicaError};
+use kula_replica::{Answer, Op, Origin};
 use kula_schema::Schema;
 use kula_types::{NodeId, TableId, Timestamp};
 use std::{
@@ -71,14 +74,6 @@ fn check(script: &str, text: &str) {
         }
     }
     insta::assert_snapshot!(script, run.out);
-}
-
-fn by_name(text: &str) -> NodeId {
-    node(text.strip_prefix('n').unwrap().parse().unwrap())
-}
-
-fn option<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
-    words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }
 
 impl Script {
@@ -300,22 +295,6 @@ impl Script {
             }
             error => format!("{error:?} applied {applied}"),
         }
-    }
-}
-
-fn refusal(word: &str) -> ReplicaError {
-    match word {
-        "full" => ReplicaError::DiskFull { wrote: false },
-        "wrote" => ReplicaError::DiskFull { wrote: true },
-        "cap" => ReplicaError::SiblingCap { siblings: 64, bytes: 640 },
-        "overloaded" => ReplicaError::Overloaded { path: Arc::from("replica/0"), depth: 8, cap: 8 },
-        "ahead" => ReplicaError::ClockAhead { by: Duration::from_secs(61) },
-        "closed" => ReplicaError::Closed,
-        "damaged" => ReplicaError::Damaged,
-        "dropped" => ReplicaError::UnknownTable { table: TableId([0; 16]) },
-        "unknown" => ReplicaError::UnknownTable { table: schema().resolve("kv", "default").unwrap().id },
-        "gone" => ReplicaError::Unreachable,
-        _ => panic!("no such refusal: {word}"),
     }
 }
 

@@ -4,12 +4,15 @@
 //! says so: its connection is up, as that of a paused process is for some seconds.
 
 use crate::{
-    fixture::{Coordinator, Double, Sent, answered, get, node, put, ring},
+    error::CoordinatorError,
+    fixture::{Coordinator, Double, Sent, answered, delete, get, list, node, put, ring},
     limits,
-    machine::{Bounds, Effect, Event, HintAnswer},
+    machine::{Answered, Bounds, Effect, Event, HintAnswer},
 };
 use kula_placement::ReadRepair;
-use kula_types::{Mono, NodeId};
+use kula_replica::Op;
+use kula_types::{Consistency, Mono, NodeId};
+use proptest::prelude::*;
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
@@ -164,4 +167,161 @@ fn reads_that_earned_no_hedge_wait_a_moment_and_do_not_fail() {
     world.load(1_100, 0, 0);
     assert_eq!((world.answered, world.failed), (100, 0));
     assert!(world.longest <= limits::HEDGE_PATIENCE + limits::HEDGE_FIRST, "{:?}", world.longest);
+}
+
+/// What one of five owners does with all that it is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mood {
+    /// It serves, and its answer takes so many milliseconds.
+    Serves(u64),
+    /// It serves once it has heard of the ring, so many milliseconds later.
+    Behind(u64),
+    /// It knows a newer ring, which all others hear of later.
+    Ahead,
+    StandsStill,
+    /// It serves reads as the first does, and stands still when it is to write.
+    ReadsOnly(u64),
+    /// Its answer is lost on the way, so many milliseconds later.
+    Loses(u64),
+}
+
+impl Mood {
+    fn serves(self) -> bool {
+        matches!(self, Mood::Serves(_) | Mood::Behind(_) | Mood::Ahead)
+    }
+}
+
+fn mood() -> impl Strategy<Value = Mood> {
+    prop_oneof![
+        4 => (1u64..40).prop_map(Mood::Serves),
+        1 => (1u64..300).prop_map(Mood::Behind),
+        1 => Just(Mood::Ahead),
+        1 => Just(Mood::StandsStill),
+        1 => (1u64..40).prop_map(Mood::ReadsOnly),
+        1 => (1u64..40).prop_map(Mood::Loses),
+    ]
+}
+
+/// Five owners, each in its mood, and one request.
+struct Moody {
+    coordinator: Coordinator,
+    moods: Vec<Mood>,
+    /// When all hear of the newer ring.
+    newer_at: Mono,
+    replicas: Vec<Double>,
+    /// By arrival: what is sent, whether it is served; what of that is lost.
+    travelling: BTreeMap<(Mono, usize), (Sent, bool)>,
+    sent: usize,
+    answer: Option<Result<(), CoordinatorError>>,
+}
+
+impl Moody {
+    fn new(moods: Vec<Mood>, newer_in: u64) -> Self {
+        let mut coordinator = Coordinator::new(1, 1, 0, ring(2, 5, 5, ReadRepair::Blocking));
+        coordinator.advance(limits::DEADLINE_MAX);
+        Moody {
+            newer_at: coordinator.now.after(Duration::from_millis(newer_in)),
+            coordinator,
+            replicas: moods.iter().map(|_| Double::default()).collect(),
+            moods,
+            travelling: BTreeMap::new(),
+            sent: 0,
+            answer: None,
+        }
+    }
+
+    fn run(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Send { to, tag, fence, op, .. } => {
+                    let at = (1..=5).find(|index| node(*index) == to).unwrap() - 1;
+                    let (millis, is_served) = match self.moods[at] {
+                        Mood::Serves(millis) => (millis, true),
+                        Mood::ReadsOnly(millis) if !matches!(op, Op::Apply { .. }) => (millis, true),
+                        Mood::Behind(_) | Mood::Ahead => (1, true),
+                        Mood::Loses(millis) => (millis, false),
+                        Mood::ReadsOnly(_) | Mood::StandsStill => continue,
+                    };
+                    self.sent += 1;
+                    let arrives = self.coordinator.now.after(Duration::from_millis(millis));
+                    self.travelling.insert((arrives, self.sent), (Sent { to, tag, fence, op }, is_served));
+                }
+                Effect::AnswerRead { answer, .. } => self.answer = Some(answer.map(drop)),
+                Effect::AnswerWrite { answer, .. } => self.answer = Some(answer.map(drop)),
+                Effect::AnswerScan { answer, .. } => self.answer = Some(answer.map(drop)),
+                _ => {}
+            }
+        }
+    }
+
+    fn pass_a_millisecond(&mut self) {
+        self.coordinator.advance(Duration::from_millis(1));
+        let now = self.coordinator.now;
+        let is_newer = now >= self.newer_at && self.moods.contains(&Mood::Ahead);
+        if is_newer && self.coordinator.ring.version == 2 {
+            self.coordinator.ring = ring(3, 5, 5, ReadRepair::Blocking);
+        }
+        let current = self.coordinator.ring.version;
+        for (replica, mood) in self.replicas.iter_mut().zip(&self.moods) {
+            replica.ring_version = Some(match mood {
+                Mood::Behind(millis) if now < Mono::from_millis(61_000 + millis) => 1,
+                Mood::Ahead => 3,
+                _ => current,
+            });
+        }
+        let effects = self.coordinator.wake();
+        self.run(effects);
+        while let Some(first) = self.travelling.first_entry().filter(|first| first.key().0 <= now) {
+            let (Sent { to, tag, fence, op }, is_served) = first.remove();
+            let at = (1..=5).find(|index| node(*index) == to).unwrap() - 1;
+            let answer = match is_served {
+                true => answered(self.replicas[at].serve(fence, &op)),
+                false => Answered::Lost,
+            };
+            let effects = self.coordinator.step(Event::Replied { tag, answer });
+            self.run(effects);
+        }
+    }
+}
+
+proptest! {
+    /// As long as so many owners serve as must answer, whichever they are, a request is answered long before its deadline,
+    /// with no hedge earned: a read once what differs is joined and at R owners; and while rings differ for a moment.
+    #[test]
+    fn a_request_succeeds_as_long_as_enough_owners_serve(
+        moods in prop::collection::vec(mood(), 5),
+        held_by in prop::collection::vec(0usize..5, 0..4),
+        newer_in in 1u64..300,
+        spend in any::<bool>(),
+        kind in 0u8..4,
+    ) {
+        let serving = moods.iter().filter(|mood| mood.serves()).count();
+        prop_assume!(serving > 0);
+        let level = Consistency::Exactly(u8::try_from(serving).unwrap());
+        let mut world = Moody::new(moods, newer_in);
+        // A delete of a bucket's key reads first.
+        let table = if kind == 3 { "default" } else { "lww" };
+        for (number, owner) in held_by.into_iter().enumerate() {
+            let mut writer = Coordinator::new(1, 9 + number as u64, 0, ring(2, 5, 5, ReadRepair::Blocking));
+            writer.advance(Duration::from_millis(u64::try_from(number).unwrap()));
+            let (_, effects) = writer.write(put(table, "k", &number.to_string()));
+            for effect in effects {
+                if let Effect::Send { to, fence, op, .. } = effect && to == node(owner + 1) {
+                    world.replicas[owner].serve(fence, &op).unwrap();
+                }
+            }
+        }
+        if spend {
+            world.coordinator.machine.spend_all_hedges();
+        }
+        let (_, effects) = match kind {
+            0 => world.coordinator.write(crate::Write { consistency: level, ..put(table, "k", "v") }),
+            1 => world.coordinator.read(crate::Read { consistency: level, ..get(table, "k") }),
+            3 => world.coordinator.write(crate::Write { consistency: level, ..delete(table, "k") }),
+            _ => world.coordinator.scan(crate::Scan { consistency: level, ..list(table, 10) }),
+        };
+        world.run(effects);
+        (0..4_000).for_each(|_| if world.answer.is_none() { world.pass_a_millisecond() });
+        prop_assert!(matches!(world.answer, Some(Ok(()))), "{:?}", world.answer);
+    }
 }

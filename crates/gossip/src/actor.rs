@@ -308,7 +308,7 @@ impl GossipActor {
 }
 
 /// An answer that cannot be read is a sign of life as well.
-fn is_alive(answer: &Result<(), TransportError>) -> bool {
+pub fn is_alive(answer: &Result<(), TransportError>) -> bool {
     matches!(answer, Ok(()) | Err(TransportError::UnknownVerb { .. } | TransportError::Malformed))
 }
 

@@ -9,13 +9,13 @@ mod actor;
 mod config;
 mod handle;
 pub mod limits;
-mod machine;
+pub mod machine;
 mod membership;
 mod messages;
 mod metrics;
 mod news;
 
-pub use actor::{GossipActor, Spawn, spawn};
+pub use actor::{GossipActor, Spawn, is_alive, spawn};
 pub use config::{ConfigError, GossipConfig};
 pub use handle::Gossip;
 pub use kula_wire::verbs::gossip::About;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum News {
+pub enum News {
     /// `away`: how long it was not heard; `None`: it is new here.
     Up {
         node: NodeId,
@@ -72,7 +72,7 @@ pub(crate) enum News {
 }
 
 impl News {
-    pub fn count(&self, metrics: &Metrics) {
+    pub(crate) fn count(&self, metrics: &Metrics) {
         if let News::Unsound { .. } = self {
             metrics.unsound.inc();
         }

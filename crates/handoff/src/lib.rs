@@ -6,24 +6,24 @@
 
 mod actor;
 mod config;
-mod courier;
+pub mod courier;
 #[cfg(test)]
 mod durability;
 mod error;
 mod handle;
 pub mod limits;
-mod machine;
+pub mod machine;
 mod messages;
 mod metrics;
 #[cfg(test)]
 mod model;
-mod outcome;
+pub mod outcome;
 mod pace;
-mod record;
+pub mod record;
 #[cfg(test)]
 mod scripts;
-mod step;
-mod store;
+pub mod step;
+pub mod store;
 mod target_log;
 mod voice;
 
@@ -32,4 +32,4 @@ pub use config::{ConfigError, HandoffConfig};
 pub use error::HandoffError;
 pub use handle::Handoff;
 pub use messages::{HintCounts, StoreHint, TargetHints};
-pub use target_log::Trouble;
+pub use target_log::{Sizes, Trouble};

@@ -9,7 +9,7 @@ use kula_wire::{
 };
 
 /// Of `replica::Apply`. What is *unknown* is sent again: apply is a join.
-pub(crate) fn of_answer(answer: Result<Bytes, TransportError>) -> Outcome {
+pub fn of_answer(answer: Result<Bytes, TransportError>) -> Outcome {
     match answer {
         Ok(body) => match decode::<Answer>(&body) {
             Ok(Ok(Served::Applied)) => Outcome::Applied,

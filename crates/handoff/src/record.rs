@@ -49,8 +49,8 @@ pub(crate) fn encode(target: NodeId, hint: &Hint, buffer: &mut Vec<u8>) {
     buffer.extend_from_slice(&hint.mutation);
 }
 
-/// A record's parts; the mutation is borrowed.
-pub(crate) fn parse(target: NodeId, record: &[u8]) -> Result<(Token, Timestamp, &[u8]), RecordError> {
+/// A record's parts; the mutation is borrowed. Any bytes are safe here.
+pub fn parse(target: NodeId, record: &[u8]) -> Result<(Token, Timestamp, &[u8]), RecordError> {
     let too_short = RecordError::TooShort { bytes: record.len() };
     match record.first() {
         Some(&VERSION) => {}

@@ -21,7 +21,7 @@ use kula_coordinator::{Change, Found, Read, Value, Write};
 use kula_operator::codes;
 use kula_types::{
     Consistency, Mono, PartitionKey, Timestamp,
-    limits::{CONTENT_TYPE_BYTES_MAX, HTTP_KEY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, VALUE_BYTES_MAX},
+    limits::{CONTENT_TYPE_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, VALUE_BYTES_MAX},
 };
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -170,15 +170,10 @@ impl Item<'_> {
     }
 
     fn key_bytes(&self) -> Result<PartitionKey, Refusal> {
-        let bytes = match self.key_encoding {
+        route::bounded(match self.key_encoding {
             KeyEncoding::Text => Bytes::copy_from_slice(self.key.as_bytes()),
             KeyEncoding::Base64Url => route::base64url(&self.key)?,
-        };
-        match bytes.len() {
-            0 => Err(Refusal::KeyEmpty),
-            1..=HTTP_KEY_BYTES_MAX => Ok(PartitionKey(bytes)),
-            bytes => Err(Refusal::KeyTooLong { bytes, max: HTTP_KEY_BYTES_MAX }),
-        }
+        })
     }
 
     fn value_bytes(&self) -> Result<Bytes, Refusal> {

@@ -156,18 +156,31 @@ pub struct KeyQuery {
 impl KeyQuery {
     pub fn parse(query: &str) -> Result<Self, Refusal> {
         let mut parsed = KeyQuery::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=').unwrap_or((pair, "")) {
-                ("key-encoding", "base64url") => parsed.encoding = KeyEncoding::Base64Url,
-                ("key-encoding", "percent") => parsed.encoding = KeyEncoding::Percent,
-                ("key-encoding", _) => return Err(parameter("key-encoding", "it is base64url or percent")),
-                ("resolve", "lww") => parsed.resolve_lww = true,
-                ("resolve", _) => return Err(parameter("resolve", "it is lww")),
-                (other, _) => return Err(parameter(other, "a key's routes know key-encoding and resolve")),
+        for (name, value) in parameters(query) {
+            if !parsed.take(name, value)? {
+                return Err(parameter(name, "a key's routes know key-encoding and resolve"));
             }
         }
         Ok(parsed)
     }
+
+    /// Reads one parameter; false if it is none of these.
+    pub fn take(&mut self, name: &str, value: &str) -> Result<bool, Refusal> {
+        match (name, value) {
+            ("key-encoding", "base64url") => self.encoding = KeyEncoding::Base64Url,
+            ("key-encoding", "percent") => self.encoding = KeyEncoding::Percent,
+            ("key-encoding", _) => return Err(parameter("key-encoding", "it is base64url or percent")),
+            ("resolve", "lww") => self.resolve_lww = true,
+            ("resolve", _) => return Err(parameter("resolve", "it is lww")),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// The pairs of a query as they are written.
+pub fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
 pub fn parameter(name: &str, accepts: &'static str) -> Refusal {
@@ -176,11 +189,15 @@ pub fn parameter(name: &str, accepts: &'static str) -> Refusal {
 
 /// The bytes of a key as the path spells it.
 pub fn key(raw: &str, encoding: KeyEncoding) -> Result<PartitionKey, Refusal> {
-    let bytes = match encoding {
+    bounded(match encoding {
         KeyEncoding::Percent if !raw.contains('%') => Bytes::copy_from_slice(raw.as_bytes()),
         KeyEncoding::Percent => percent_decoded(raw.as_bytes())?,
         KeyEncoding::Base64Url => base64url(raw)?,
-    };
+    })
+}
+
+/// A key of a length that this door takes.
+pub fn bounded(bytes: Bytes) -> Result<PartitionKey, Refusal> {
     match bytes.len() {
         0 => Err(Refusal::KeyEmpty),
         1..=HTTP_KEY_BYTES_MAX => Ok(PartitionKey(bytes)),

@@ -9,7 +9,7 @@ use crate::{
     head::Head,
     problem::Problem,
     refusal::Refusal,
-    route::{self, KeyEncoding, parameter},
+    route::{self, KeyEncoding, KeyQuery, parameter, parameters},
 };
 use actix_web::{
     HttpResponse,
@@ -31,6 +31,7 @@ const KULA_NEXT: HeaderName = HeaderName::from_static("kula-next");
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 const LIMIT_DEFAULT: u32 = 100;
 const LIMIT_MAX: u32 = 1_000;
+const _: () = assert!(LIMIT_MAX as usize == kula_coordinator::limits::SCAN_ENTRIES_MAX);
 /// All but what RFC 3986 §2.3 calls unreserved.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -39,43 +40,34 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 pub struct ScanQuery {
     after: Option<PartitionKey>,
     limit: u32,
-    encoding: KeyEncoding,
-    resolve_lww: bool,
+    /// How keys are spelled, of the query and of the page, and what is shown of one.
+    keys: KeyQuery,
 }
 
 impl ScanQuery {
     pub fn parse(query: &str) -> Result<Self, Refusal> {
-        let mut parsed =
-            ScanQuery { after: None, limit: LIMIT_DEFAULT, encoding: KeyEncoding::Percent, resolve_lww: false };
-        let mut after = "";
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=').unwrap_or((pair, "")) {
-                ("after", key) => after = key,
-                ("limit", number) => parsed.limit = limit(number)?,
-                ("key-encoding", "base64url") => parsed.encoding = KeyEncoding::Base64Url,
-                ("key-encoding", "percent") => parsed.encoding = KeyEncoding::Percent,
-                ("key-encoding", _) => return Err(parameter("key-encoding", "it is base64url or percent")),
-                ("resolve", "lww") => parsed.resolve_lww = true,
-                ("resolve", _) => return Err(parameter("resolve", "it is lww")),
-                (other, _) => {
-                    return Err(parameter(other, "a listing knows after, limit, key-encoding and resolve"));
-                }
+        let (mut after, mut limit, mut keys) = ("", LIMIT_DEFAULT, KeyQuery::default());
+        for (name, value) in parameters(query) {
+            match name {
+                "after" => after = value,
+                "limit" => limit = limit_of(value)?,
+                _ if keys.take(name, value)? => {}
+                other => return Err(parameter(other, "a listing knows after, limit, key-encoding and resolve")),
             }
         }
         // Empty: from the beginning, so that a script's first page needs no case of its own.
-        parsed.after = (!after.is_empty()).then(|| route::key(after, parsed.encoding)).transpose()?;
-        Ok(parsed)
+        let after = (!after.is_empty()).then(|| route::key(after, keys.encoding)).transpose()?;
+        Ok(ScanQuery { after, limit, keys })
     }
 }
 
-fn limit(text: &str) -> Result<u32, Refusal> {
+fn limit_of(text: &str) -> Result<u32, Refusal> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
         Ok(number @ 1..=LIMIT_MAX) if is_number => Ok(number),
         _ => Err(parameter("limit", "it is 1 to 1000")),
     }
 }
-const _: () = assert!(LIMIT_MAX == 1_000);
 
 pub async fn page(
     front: &Front,
@@ -88,7 +80,7 @@ pub async fn page(
     if head.if_match {
         return Err(Refusal::NotThereYet { what: "If-Match on a read" }.into());
     }
-    let ScanQuery { after, limit, encoding, resolve_lww } = ScanQuery::parse(query)?;
+    let ScanQuery { after, limit, keys } = ScanQuery::parse(query)?;
     let deadline = front.clock().mono().after(head.patience);
     let (reply, pending) = Reply::pair();
     front.coordinators.scan(Scan {
@@ -96,13 +88,13 @@ pub async fn page(
         table: table.to_string(),
         after,
         limit,
-        resolve_lww,
+        resolve_lww: keys.resolve_lww,
         consistency: head.consistency,
         deadline,
         reply,
     });
     let page = front.await_answer(deadline, pending).await?;
-    Ok(response(&page, encoding))
+    Ok(response(&page, keys.encoding))
 }
 
 fn response(page: &ScanAnswer, encoding: KeyEncoding) -> HttpResponse {
@@ -246,7 +238,7 @@ mod tests {
         let good = |query: &str| ScanQuery::parse(query).unwrap();
         let key = |bytes: &[u8]| Some(PartitionKey::copy_from(bytes));
         let first = good("");
-        assert_eq!((first.after, first.limit, first.encoding), (None, 100, KeyEncoding::Percent));
+        assert_eq!((first.after, first.limit, first.keys), (None, 100, KeyQuery::default()));
         assert_eq!(good("after=&limit=1000").after, None);
         assert_eq!(good("limit=1&after=a%2Fb%00%ff+").after, key(b"a/b\0\xff+"));
         // Whatever comes first.

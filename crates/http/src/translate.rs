@@ -277,7 +277,7 @@ pub fn answers_full(applied: Applied) -> Problem {
 fn overloaded(path: &str, depth: usize, cap: usize, applied: Applied) -> Problem {
     let detail = match cap {
         0 => format!("{path} has as much in hand as it accepts"),
-        cap => format!("the mailbox of {path} is full ({depth} of {cap})"),
+        cap => format!("{path} has as much in hand as it accepts: {depth} of {cap}"),
     };
     Problem::new(&codes::OVERLOADED, detail, SLOWER).applied(applied).fact("mailbox", path).retry()
 }

@@ -119,6 +119,18 @@ codes! {
     RANGE_UNKNOWN = "K0701", Some(503), "range-unknown", "This range of data cannot be read";
     // Faults of ours.
     INTERNAL = "K0801", Some(500), "internal", "Internal error";
+    // Files of import and export.
+    RECORD_MALFORMED = "K0901", None, "record-malformed", "A record cannot be read";
+    RECORD_WITHOUT_KEY = "K0902", None, "record-without-key", "A record has no key";
+    RECORD_TOO_LARGE = "K0903", None, "record-too-large", "A record is too large";
+    IMPORT_INTERRUPTED = "K0904", None, "import-interrupted", "The import was interrupted";
+    IMPORT_GAVE_UP = "K0905", None, "import-gave-up", "The import gave up";
+    READ_BACK_DIFFERS = "K0906", None, "read-back-differs", "What was read back is not what was imported";
+    READ_BACK_INCOMPLETE = "K0907", None, "read-back-incomplete", "Not every node could be read back through";
+    RECORD_UNFIT = "K0908", None, "record-unfit", "A record has no form in this format";
+    EXPORT_SIBLINGS = "K0909", None, "export-siblings", "A key has siblings";
+    FILE_UNUSABLE = "K0910", None, "file-unusable", "A file cannot be read or written";
+    FILE_FORMAT = "K0911", None, "file-format", "What the file holds cannot be told";
 }
 
 /// The code of that name; upper or lower case, with or without the `K`.

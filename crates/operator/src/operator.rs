@@ -23,7 +23,7 @@ use kula_coordinator::{Found, present};
 use kula_disk::Disk;
 use kula_gossip::{FactKey, Gossip, Membership, PeerView};
 use kula_handoff::Handoff;
-use kula_lattice::{ContextKey, Seal, Slice};
+use kula_lattice::{Seal, Slice};
 use kula_placement::{Datacentre, Ring};
 use kula_replica::{Answer, Fence, Op, Outcome, Replicas, Request};
 use kula_ring::{JoinHandle, RingHandle};
@@ -382,9 +382,8 @@ impl Operator {
             }
         };
         let shown = present(&partition, &table, now, resolve_lww).map_err(|_| OperatorError::Damaged)?;
-        let context = context_key(&ring).filter(|_| shown.has_context());
         Ok(ReplicaCell {
-            context: context.map(|with| shown.context.seal(table.id, &key, &with)),
+            context: shown.seal(&ring, table.id, &key),
             digest: format!("{:032x}", partition.digest(None, Seal::NONE).0),
             found: shown.found,
         })
@@ -403,12 +402,6 @@ impl Operator {
         let names = owners.iter().filter_map(|&owner| ring.node(owner)).map(|node| node.name.clone());
         Err(OperatorError::NotAnOwner { node: self.parts.name.to_string(), owners: names.collect() })
     }
-}
-
-/// The key that seals contexts now.
-fn context_key(ring: &Ring) -> Option<ContextKey> {
-    let current = ring.context_keys.iter().filter(|key| key.retired.is_none()).max_by_key(|key| key.id)?;
-    Some(ContextKey { id: current.id, secret: *current.secret.expose() })
 }
 
 fn keyspace_view(shown: &str, ring: &Ring, schema: &Schema) -> Option<KeyspaceView> {

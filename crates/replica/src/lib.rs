@@ -8,10 +8,10 @@
 mod actor;
 mod error;
 pub mod limits;
-mod machine;
+pub mod machine;
 mod messages;
 mod metrics;
-mod range;
+pub mod range;
 #[cfg(test)]
 mod scripts;
 pub mod verbs;

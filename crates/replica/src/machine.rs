@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 
 /// What is known at this moment: given, never read.
 #[derive(Clone, Copy)]
-pub(crate) struct View<'a> {
+pub struct View<'a> {
     pub now: Mono,
     /// The later of physical time here and this node's own clock: only the dates of clients' writes are held against
     /// it. Physical time alone would refuse what this node itself stamps after its wall clock was set back.
@@ -30,7 +30,7 @@ pub(crate) struct View<'a> {
 
 /// What a batch comes to.
 #[derive(Default)]
-pub(crate) struct Effects {
+pub struct Effects {
     pub apply: Vec<ApplyOp>,
     pub read: Vec<ReadOp>,
     pub ranges: Vec<RangeOp>,
@@ -42,11 +42,11 @@ pub(crate) struct Effects {
 }
 
 /// Which of this node's shards a token belongs to.
-pub(crate) type ShardOf = Arc<dyn Fn(Token) -> usize + Send + Sync>;
+pub type ShardOf = Arc<dyn Fn(Token) -> usize + Send + Sync>;
 type Answered = Reply<Result<Outcome, ReplicaError>>;
 
 /// The serving half of one shard.
-pub(crate) struct Machine {
+pub struct Machine {
     /// This replica's path, for `Overloaded`.
     path: Arc<str>,
     shard: usize,

@@ -20,9 +20,9 @@ type Place = (Token, PartitionKey);
 type Answered = Reply<Result<Outcome, ReplicaError>>;
 
 /// A request for a page that passed the replica's checks.
-pub(crate) struct RangeOp {
-    pub range: Range,
-    pub reply: Answered,
+pub struct RangeOp {
+    pub(crate) range: Range,
+    pub(crate) reply: Answered,
 }
 
 /// What to read.
@@ -146,18 +146,32 @@ fn merge(pages: Vec<RangePage>) -> RangePage {
 
 /// A page under way. Whoever brings the last answer of a round goes on with the next.
 struct Gathering {
-    storage: StorageDoors,
+    shards: Shards,
     /// None once it is answered.
     state: Mutex<Option<(Gather, Answered)>>,
 }
 
+/// How a shard is asked; it refuses by the question's reply.
+pub type Shards = Arc<dyn Fn(u16, ReadRange) + Send + Sync>;
+
 /// Answers the request once all shards that matter have.
-pub(crate) fn begin(storage: &StorageDoors, RangeOp { range, reply }: RangeOp) {
-    let mut gather = Gather::new(storage.sharding(), range);
+pub(crate) fn begin(storage: &StorageDoors, op: RangeOp) {
+    let (sharding, storage) = (storage.sharding(), storage.clone());
+    let ask = move |shard: u16, question: ReadRange| {
+        if let Err(back) = storage.shards[usize::from(shard)].try_tell(question) {
+            back.message.reply.send(Err(crate::actor::refusal(&back.error)));
+        }
+    };
+    begin_over(sharding, Arc::new(ask), op);
+}
+
+/// As the replica's actor does, over shards that are asked in any way.
+pub fn begin_over(sharding: Sharding, shards: Shards, RangeOp { range, reply }: RangeOp) {
+    let mut gather = Gather::new(sharding, range);
     match gather.next_round() {
         Step::Ask(round) => {
             let state = Mutex::new(Some((gather, reply)));
-            ask(&Arc::new(Gathering { storage: storage.clone(), state }), &round);
+            ask(&Arc::new(Gathering { shards, state }), &round);
         }
         Step::Done(page) => reply.send(Ok(Outcome::Range(page))),
         Step::Wait => unreachable!("nothing was asked yet"),
@@ -170,9 +184,7 @@ fn ask(gathering: &Arc<Gathering>, Round { shards, range }: &Round) {
         let reply = Reply::new(move |answer| answered(&own, answer));
         let Range { table, after, through, partitions_max, bytes_max } = range.clone();
         let question = ReadRange { table, after, through, partitions_max, bytes_max, reply };
-        if let Err(back) = gathering.storage.shards[usize::from(*shard)].try_tell(question) {
-            back.message.reply.send(Err(crate::actor::refusal(&back.error)));
-        }
+        (gathering.shards)(*shard, question);
     }
 }
 

@@ -67,7 +67,7 @@ fn bound(bound: &Bound<ClusteringKey>) -> Bound<Blob> {
 }
 
 /// A peer's request with the token it names, or the frame back if it cannot be read: then nothing was done.
-pub(crate) fn request_of(inbound: Inbound) -> Result<(Token, Request), Inbound> {
+pub fn request_of(inbound: Inbound) -> Result<(Token, Request), Inbound> {
     match inbound.verb {
         verbs::Apply::CODE => match inbound.read::<verbs::Apply>() {
             Ok(verbs::Apply { fence, token, mutation, origin }) => {
@@ -116,7 +116,7 @@ fn request<V: Verb<Answer = verbs::Answer>>(inbound: Inbound, fence: verbs::Fenc
 
 /// Answers a frame that was not made a request. A verb of a later version is left unanswered: what its answer looks like
 /// is not known here, and the peer learns that it is lost.
-pub(crate) fn refuse(inbound: Inbound, error: ReplicaError) {
+pub fn refuse(inbound: Inbound, error: ReplicaError) {
     match inbound.verb {
         verbs::Apply::CODE => inbound.reply_of::<verbs::Apply>().send(answer_of(Err(error))),
         verbs::Read::CODE => inbound.reply_of::<verbs::Read>().send(answer_of(Err(error))),

@@ -293,7 +293,7 @@ fn surroundings(gossip: &Gossip, peers: &Peers) -> Surroundings {
     }
 }
 
-fn neighbour(view: &PeerView) -> Neighbour {
+pub fn neighbour(view: &PeerView) -> Neighbour {
     let PeerView { introduction, about, .. } = view;
     Neighbour {
         node: RingNode {
@@ -309,7 +309,7 @@ fn neighbour(view: &PeerView) -> Neighbour {
     }
 }
 
-fn link(state: PeerState) -> Option<Link> {
+pub fn link(state: PeerState) -> Option<Link> {
     let PeerState { address, name, link, .. } = state;
     let name = if name.is_empty() || name == address { address } else { format!("{name} at {address}") };
     let standing = match link {

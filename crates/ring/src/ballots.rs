@@ -30,7 +30,7 @@ struct VoteForm {
 }
 
 /// What this node promised about the version after `ring_version`.
-pub(crate) fn load(disk: &dyn Disk, ring_version: u64) -> Result<Acceptor, RingError> {
+pub fn load(disk: &dyn Disk, ring_version: u64) -> Result<Acceptor, RingError> {
     let fresh = Acceptor::of(ring_version + 1);
     let Some(bytes) = atomic::read_atomic(disk, FILE, FORMAT)? else { return Ok(fresh) };
     let BallotsForm { version, promised, vote } = serde_json::from_slice(&bytes)?;
@@ -45,7 +45,7 @@ pub(crate) fn load(disk: &dyn Disk, ring_version: u64) -> Result<Acceptor, RingE
 }
 
 /// Makes an acceptor's state durable. On an error the old state or the new one is there, whole.
-pub(crate) fn store(disk: &dyn Disk, acceptor: &Acceptor) -> Result<(), RingError> {
+pub fn store(disk: &dyn Disk, acceptor: &Acceptor) -> Result<(), RingError> {
     let text = |ring: &[u8]| String::from_utf8_lossy(ring).into_owned();
     let vote = acceptor.vote.as_ref().map(|vote| VoteForm { ballot: vote.ballot, ring: text(&vote.ring.0) });
     let form = BallotsForm { version: acceptor.version, promised: acceptor.promised, vote };

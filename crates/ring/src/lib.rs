@@ -23,11 +23,12 @@ mod scripts;
 mod state;
 
 pub use acceptor::Acceptor;
-pub use actor::{RingActor, Spawn, draw, spawn};
+pub use actor::{RingActor, Spawn, draw, link, neighbour, spawn};
 pub use adopt::NotAdopted;
 pub use change::RingChange;
 pub use error::RingError;
 pub use founding::{Join, JoinView, Link, Neighbour, Standing, Surroundings};
 pub use machine::{AskId, Beginning, CommitId, Effect, Event, Machine, Notice, Told};
 pub use messages::{Commit, Get, JoinHandle, Pull, RingChanged, RingHandle, Subscribe};
-pub use state::{Drawn, Opening, open};
+pub use ballots::{load as load_ballots, store as store_ballots};
+pub use state::{Drawn, Opening, open, store};

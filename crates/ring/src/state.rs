@@ -115,7 +115,7 @@ fn load(disk: &dyn Disk) -> Result<Option<Ring>, RingError> {
 }
 
 /// Makes a ring durable. On an error the old ring or the new one is there, whole.
-pub(crate) fn store(disk: &dyn Disk, ring: &Ring) -> Result<(), RingError> {
+pub fn store(disk: &dyn Disk, ring: &Ring) -> Result<(), RingError> {
     assert!(!ring.is_none(), "ring 0 is the lack of a ring");
     Ok(atomic::write_atomic(disk, FILE, FORMAT, &to_bytes(ring)?)?)
 }

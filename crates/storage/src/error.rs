@@ -75,7 +75,7 @@ pub enum StorageError {
 impl StorageError {
     /// What a call that the disk refused for now, before anything was written, answers: `path` has no room on the disk,
     /// or as many files open as it may.
-    pub(crate) fn refused(error: &DiskError, path: &str) -> StorageError {
+    pub fn refused(error: &DiskError, path: &str) -> StorageError {
         if error.is_full() {
             StorageError::DiskFull { wrote: false }
         } else {

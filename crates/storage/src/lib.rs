@@ -21,4 +21,4 @@ pub use messages::{
     Apply, ApplyOp, BindCluster, Drain, ExtendLease, Flush, FlushReport, GetIdentity, RangePage, Read, ReadOp,
     ReadRange, ShardStatistics, Statistics,
 };
-pub use open::{OpenedStorage, open};
+pub use open::{OpenedStorage, extend_lease, open};

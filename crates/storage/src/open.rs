@@ -44,7 +44,7 @@ pub fn open(
 }
 
 /// Makes a longer lease durable, if one is due, and only then lets the clock use it.
-pub(crate) fn extend_lease(identity: &mut IdentityFile, hlc: &Hlc, clock: &dyn Clock) -> Result<(), StorageError> {
+pub fn extend_lease(identity: &mut IdentityFile, hlc: &Hlc, clock: &dyn Clock) -> Result<(), StorageError> {
     let Some(lease) = hlc.lease_due(clock.wall()) else { return Ok(()) };
     identity.extend_lease(lease)?;
     hlc.extend(lease);
@@ -54,6 +54,11 @@ pub(crate) fn extend_lease(identity: &mut IdentityFile, hlc: &Hlc, clock: &dyn C
 impl OpenedStorage {
     pub fn identity(&self) -> Identity {
         self.identity.identity()
+    }
+
+    /// Its parts, for whoever drives them without actors.
+    pub fn into_parts(self) -> (IdentityFile, SyncMode, Engine, Arc<Hlc>) {
+        (self.identity, self.sync, self.engine, self.hlc)
     }
 
     /// Says once which cluster this directory belongs to; another one is refused. Durable when it returns.

@@ -7,7 +7,7 @@
 use kula_types::{Map, NodeId};
 
 #[derive(Default)]
-pub(crate) struct Roster {
+pub struct Roster {
     seats: Map<NodeId, Seat>,
 }
 
@@ -20,7 +20,7 @@ struct Seat {
 
 /// The seat is taken by another process, which says that it is reached here.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Taken {
+pub struct Taken {
     pub address: String,
 }
 

@@ -60,15 +60,17 @@ pub(crate) struct Reading {
     visible_at: Timestamp,
     /// By owner.
     held: Vec<Option<Held>>,
+    /// Of the data that owners have sent, whether or not it is held still.
+    bytes: usize,
     /// By owner: what it was asked for last.
     wanted: Vec<Answer>,
     /// Owners in the order in which they are to be asked.
     order: Vec<usize>,
     /// What is to be answered, while it is being repaired.
     joined: Partition,
-    /// When another owner is asked as well; none once there is no other.
+    /// When another owner is asked as well, or one that sent a digest for its data; none once there is no other.
     hedge_at: Option<Mono>,
-    /// When to begin anew, because some owner's ring or schema was another.
+    /// When an owner whose ring or schema was another may be asked again, or all begins anew.
     retry_at: Option<Mono>,
     tries: u32,
 }
@@ -96,6 +98,7 @@ impl Reading {
             stage: Stage::Asking,
             visible_at: turn.view.wall,
             held: plan.owners.iter().map(|_| None).collect(),
+            bytes: 0,
             wanted: vec![Answer::Digest; plan.owners.len()],
             order: turn.speeds.order(now, me, plan.owners.iter().map(|owner| owner.node)),
             joined: Partition::default(),
@@ -117,6 +120,10 @@ impl Reading {
         [self.hedge_at, self.retry_at].into_iter().flatten().fold(self.times.deadline, Mono::min)
     }
 
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub fn waits_for(&self, node: NodeId) -> bool {
         self.plan.waits_for(node).is_some()
     }
@@ -128,7 +135,7 @@ impl Reading {
             return self.fail(turn, error);
         }
         if self.retry_at.is_some_and(|at| at <= now) {
-            return self.again(turn);
+            return self.retry(turn);
         }
         if self.hedge_at.is_some_and(|at| at <= now) {
             self.hedge(turn);
@@ -139,9 +146,9 @@ impl Reading {
     /// Another owner is asked at once; this one may answer all the same.
     pub fn suspected(mut self: Box<Self>, turn: &mut Turn<'_, '_>, node: NodeId) -> Option<Pending> {
         if self.waits_for(node)
-            && let Some(spare) = self.spare()
+            && let Some(other) = self.other()
         {
-            self.ask_as_well(turn, spare);
+            self.ask_as_well(turn, other);
             self.arm_hedge(turn);
         }
         Some(Pending::Read(self))
@@ -167,7 +174,7 @@ impl Reading {
             turn.effects.push(Effect::Late);
             return Some(Pending::Read(self));
         }
-        // A read is not asked again of the same owner alone: another answers sooner, or all begin anew.
+        // Another may answer sooner than this one catches up: its retry is the read's.
         let owner = &mut self.plan.owners[tag.owner];
         owner.give_up();
         match held {
@@ -189,6 +196,9 @@ impl Reading {
     }
 
     fn hold(&mut self, owner: usize, held: Held) {
+        if let Held::Data(partition) = &held {
+            self.bytes += partition.heap_bytes();
+        }
         self.plan.owners[owner].digest = Some(match &held {
             Held::Data(partition) => partition.digest(None, Seal::NONE),
             Held::Digest(digest, _) => *digest,
@@ -216,11 +226,10 @@ impl Reading {
             }
             // Digests alone, because owners were asked for more than R answers and those with data were slow or failed.
             (Stage::Asking, None) => {
-                if !self.data_is_coming()
-                    && let Some(owner) = self.order.iter().copied().find(|owner| self.held[*owner].is_some())
-                {
-                    self.held[owner] = None;
-                    self.request(turn, owner, Answer::Data);
+                match self.digests_alone() {
+                    Some(owner) if !self.data_is_coming() => self.request(turn, owner, Answer::Data),
+                    _ if self.hedge_at.is_none() => self.arm_hedge(turn),
+                    _ => {}
                 }
                 Some(Pending::Read(self))
             }
@@ -235,10 +244,7 @@ impl Reading {
         self.stage = Stage::Widened;
         for owner in 0..self.held.len() {
             match self.held[owner] {
-                Some(Held::Digest(..)) => {
-                    self.held[owner] = None;
-                    self.request(turn, owner, Answer::Data);
-                }
+                Some(Held::Digest(..)) => self.request(turn, owner, Answer::Data),
                 Some(Held::Data(_)) => {}
                 None if self.wanted[owner] == Answer::Digest => self.plan.owners[owner].forget(),
                 None => {}
@@ -250,6 +256,17 @@ impl Reading {
     /// The first that answered with data.
     fn data_owner(&self) -> Option<usize> {
         self.held.iter().position(|held| matches!(held, Some(Held::Data(_))))
+    }
+
+    /// Enough owners sent digests and none sent data: the one of them to ask for it.
+    fn digests_alone(&self) -> Option<usize> {
+        let is_so = self.stage == Stage::Asking && self.data_owner().is_none() && self.answered() >= self.plan.need;
+        self.order.iter().copied().find(|owner| is_so && self.held[*owner].is_some())
+    }
+
+    /// Whom to ask beside those that let the read wait.
+    fn other(&self) -> Option<usize> {
+        self.spare().or_else(|| self.digests_alone())
     }
 
     fn data_is_coming(&self) -> bool {
@@ -329,7 +346,7 @@ impl Reading {
     }
 
     fn request(&mut self, turn: &mut Turn<'_, '_>, owner: usize, answer: Answer) {
-        self.wanted[owner] = answer;
+        (self.wanted[owner], self.held[owner]) = (answer, None);
         let (table, key, now) = (self.plan.table.id, self.plan.key.clone(), self.visible_at);
         turn.send(
             &mut self.plan,
@@ -341,8 +358,7 @@ impl Reading {
 
     /// An owner that can be reached and is not asked for anything.
     fn spare(&self) -> Option<usize> {
-        let free = |owner: &usize| matches!(self.plan.owners[*owner].outcome, ReplicaOutcome::NotAsked);
-        self.order.iter().copied().find(free)
+        self.order.iter().copied().find(|owner| self.plan.owners[*owner].is_free())
     }
 
     /// Asks one more owner for what this stage needs.
@@ -361,21 +377,21 @@ impl Reading {
     }
 
     fn arm_hedge(&mut self, turn: &Turn<'_, '_>) {
-        self.hedge_at = self.spare().map(|_| turn.view.now.after(turn.speeds.hedge_after()));
+        self.hedge_at = self.other().map(|_| turn.view.now.after(turn.speeds.hedge_after()));
     }
 
     /// What was asked takes longer than answers do: another owner is asked as well, if a hedge was earned, or if the read
     /// has waited so long that its client would feel it.
     fn hedge(&mut self, turn: &mut Turn<'_, '_>) {
         let now = turn.view.now;
-        if let Some(spare) = self.spare() {
+        if let Some(other) = self.other() {
             let started = self.times.started;
             let patience = limits::HEDGE_PATIENCE.min(self.times.deadline.since(started) / 4);
             if turn.speeds.spend() || now.since(started) >= patience {
                 for owner in self.plan.owners.iter().filter(|owner| owner.is_waiting()) {
                     turn.speeds.outwaited(now, owner.node, now.since(owner.sent_at));
                 }
-                self.ask_as_well(turn, spare);
+                self.ask_as_well(turn, other);
             }
         }
         self.arm_hedge(turn);
@@ -393,11 +409,14 @@ impl Reading {
 
     /// An owner failed: another takes its place, unless enough are asked already or none is left.
     fn replace(mut self: Box<Self>, turn: &mut Turn<'_, '_>) -> Option<Pending> {
-        if self.plan.ring_version < turn.view.ring.version && self.plan.may_catch_up(turn.view) {
+        let may_catch_up = self.plan.may_catch_up(turn.view);
+        if may_catch_up && self.plan.ring_version < turn.view.ring.version {
             return self.again(turn);
         }
-        let may_come = self.answered() + self.plan.count(Owner::is_waiting);
-        if may_come >= self.plan.need {
+        if may_catch_up {
+            self.retry_at.get_or_insert(turn.retry_at(self.tries, self.times.deadline));
+        }
+        if self.may_come() >= self.plan.need {
             return self.proceed(turn);
         }
         if let Some(spare) = self.spare() {
@@ -405,27 +424,42 @@ impl Reading {
             self.arm_hedge(turn);
             return Some(Pending::Read(self));
         }
-        if self.plan.may_catch_up(turn.view) {
-            return self.retry(turn);
+        if may_catch_up {
+            return Some(Pending::Read(self));
         }
         let error = self.failure(turn);
         self.fail(turn, error)
     }
 
-    /// Some owner's ring or schema is another: as soon as one of the two has caught up, from the start.
+    /// Some owner's ring or schema was another. By now one of the two may have caught up: under a newer ring all begins
+    /// anew, else that owner may be asked again, and the answers of the others stand.
     fn retry(mut self: Box<Self>, turn: &mut Turn<'_, '_>) -> Option<Pending> {
         if self.plan.ring_version < turn.view.ring.version {
             return self.again(turn);
         }
-        self.retry_at.get_or_insert(turn.retry_at(self.tries, self.times.deadline));
+        self.retry_at = None;
+        self.tries = self.tries.saturating_add(1);
+        self.plan.forgive(turn.view);
+        // As many as are wanted, or one beside those that let the read wait.
+        let missing = self.plan.need.saturating_sub(self.may_come()).max(1);
+        for _ in 0..missing {
+            if let Some(spare) = self.spare() {
+                self.ask_for_more(turn, spare);
+            }
+        }
+        self.arm_hedge(turn);
         Some(Pending::Read(self))
+    }
+
+    /// Answers of this stage that are here or may come.
+    fn may_come(&self) -> u32 {
+        self.answered() + self.plan.count(Owner::is_waiting)
     }
 
     /// Reads change nothing, so asking again from the start is always right.
     fn again(self: Box<Self>, turn: &mut Turn<'_, '_>) -> Option<Pending> {
         match self.plan.again(turn.view) {
-            Ok(mut plan) => {
-                plan.follow(&self.plan);
+            Ok(plan) => {
                 let tries = self.tries.saturating_add(1);
                 Reading::ask_again(turn, plan, self.times, self.purpose, tries)
             }

@@ -61,7 +61,7 @@ pub(crate) struct Scanning {
     /// Of the entries, about as they will be sent.
     bytes: usize,
     questions: usize,
-    /// When to begin anew from `place`, because an owner's ring or schema was another.
+    /// When an owner whose ring or schema was another may be asked again, or all begins anew from `place`.
     retry_at: Option<Mono>,
     tries: u32,
 }
@@ -129,7 +129,7 @@ impl Scanning {
             return self.fail(turn, error);
         }
         if self.retry_at.is_some_and(|at| at <= now) {
-            return self.begin_anew(turn);
+            return self.retry(turn);
         }
         for index in 0..self.runs.len() {
             if self.runs[index].hedge_at.is_some_and(|at| at <= now) {
@@ -172,9 +172,26 @@ impl Scanning {
         if is_slow && !self.slow.contains(&node) {
             self.slow.push(node);
         }
+        if matches!(&state, State::Refused(_)) && !is_slow {
+            self.retry_at.get_or_insert(turn.retry_at(self.tries, self.times.deadline));
+        }
         run.parts[at].state = state;
         if run.pages() >= self.need {
             run.join();
+        }
+        self.proceed(turn)
+    }
+
+    /// Some owner's ring or schema was another. By now one of the two may have caught up: under a newer ring all begins
+    /// anew, else that owner is asked again, beside those that let the run wait.
+    fn retry(mut self: Box<Self>, turn: &mut Turn<'_, '_>) -> Option<Pending> {
+        self.retry_at = None;
+        self.tries = self.tries.saturating_add(1);
+        for index in 0..self.runs.len() {
+            let run = &mut self.runs[index];
+            if run.forgive(|error| passes(turn.view, error)) && run.answers() >= self.need {
+                self.ask_spare(turn, index);
+            }
         }
         self.proceed(turn)
     }
@@ -193,7 +210,7 @@ impl Scanning {
         self.ring_version = turn.view.ring.version;
         self.runs.clear();
         self.unplanned = Some(self.place.clone());
-        self.tries += u32::from(self.retry_at.take().is_some());
+        self.retry_at = None;
         self.proceed(turn)
     }
 
@@ -237,7 +254,7 @@ impl Scanning {
                 return Shown::Damaged;
             };
             if !matches!(presented.found, Found::Nothing) {
-                let context = turn.seal_of(&presented.context, self.table.id, &key);
+                let context = presented.seal(turn.view.ring, self.table.id, &key);
                 let bytes = size(&presented.found) + key.as_bytes().len() + context.as_ref().map_or(0, String::len);
                 let is_full = self.entries.len() >= self.limit || self.bytes + bytes > limits::SCAN_ANSWER_BYTES_MAX;
                 if is_full && !self.entries.is_empty() {

@@ -151,6 +151,17 @@ impl Run {
         self.count(|state| matches!(state, State::NotAsked | State::Served))
     }
 
+    /// Those that refused for a reason that passes may be asked again; whether there are any.
+    pub fn forgive(&mut self, passes: impl Fn(&ReplicaError) -> bool) -> bool {
+        let mut are_any = false;
+        for part in &mut self.parts {
+            if matches!(&part.state, State::Refused(error) if passes(error)) {
+                (part.state, are_any) = (State::NotAsked, true);
+            }
+        }
+        are_any
+    }
+
     /// An owner that can be asked in this round.
     pub fn spare(&self) -> Option<usize> {
         self.parts.iter().position(|part| matches!(part.state, State::NotAsked | State::Served))

@@ -17,14 +17,14 @@
 use super::run::Place;
 use crate::{
     error::CoordinatorError,
-    fixture::{Coordinator, Double, Sent, answered, delete, list, node, put, ring},
+    fixture::{Coordinator, Double, Sent, answered, by_name, delete, list, node, option, put, refusal, ring},
     machine::{Answered, Effect, Event},
     messages::{Found, ReplicaReport},
 };
 use kula_lattice::{Join, Mutation};
 use kula_placement::ReadRepair;
-use kula_replica::{Op, ReplicaError};
-use kula_types::{NodeId, PartitionKey, TableId, Timestamp, Token};
+use kula_replica::Op;
+use kula_types::{NodeId, PartitionKey, Timestamp, Token};
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 struct Script {
@@ -47,14 +47,6 @@ fn check(script: &str, text: &str) {
         }
     }
     insta::assert_snapshot!(script, run.out);
-}
-
-fn by_name(text: &str) -> NodeId {
-    node(text.strip_prefix('n').unwrap().parse().unwrap())
-}
-
-fn option<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
-    words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }
 
 impl Script {
@@ -212,15 +204,6 @@ fn show_error(error: &CoordinatorError) -> String {
         | CoordinatorError::Timeout { replicas, .. }
         | CoordinatorError::Damaged { replicas, .. } => format!("{error} [{}]", reports(replicas)),
         error => error.to_string(),
-    }
-}
-
-fn refusal(word: &str) -> ReplicaError {
-    match word {
-        "overloaded" => ReplicaError::Overloaded { path: "replica/0".into(), depth: 8, cap: 8 },
-        "damaged" => ReplicaError::Damaged,
-        "dropped" => ReplicaError::UnknownTable { table: TableId([0; 16]) },
-        _ => panic!("no such refusal: {word}"),
     }
 }
 

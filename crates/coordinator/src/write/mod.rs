@@ -49,6 +49,9 @@ pub(crate) struct Writing {
     origin: Origin,
     /// Of a causal put: the context of its own dot.
     own: Option<Context>,
+    /// Some owner said that it is stored. A hint delivers what it holds past its owner's refusal, so there is none of a write
+    /// that all owners may have refused.
+    accepted: bool,
     /// It can no longer succeed and waits until then for what is certain.
     doomed_until: Option<Mono>,
     /// When owners that have not caught up are asked again, and hints that found no room are handed over again.
@@ -96,8 +99,7 @@ impl Writing {
             return asker.answer(turn, read, acked, None);
         }
         match read.again(turn.view) {
-            Ok(mut plan) => {
-                plan.follow(read);
+            Ok(plan) => {
                 let intent =
                     Intent { change: Change::Delete, context: Some(seen), timestamp: None, ttl: None, op_id: None };
                 Writing::mint(turn, asker, plan, intent)
@@ -132,6 +134,7 @@ impl Writing {
             mutation,
             origin,
             own,
+            accepted: false,
             doomed_until: None,
             retry_at: None,
             tries: 0,
@@ -188,6 +191,7 @@ impl Writing {
         if let (ReplicaOutcome::Refused(error), Some(owner)) = (&outcome, self.plan.owners.get(tag.owner)) {
             turn.other_ring(owner.node, error);
         }
+        self.accepted |= matches!(outcome, ReplicaOutcome::Applied);
         if !self.plan.answered(turn.view, tag, outcome) {
             turn.effects.push(Effect::Late);
             return Some(Pending::Write(self));
@@ -223,7 +227,7 @@ impl Writing {
     /// Its place is taken: what is owed is handed over, and whatever comes of that comes to nobody.
     pub fn abandon(mut self: Box<Self>, turn: &mut Turn<'_, '_>) {
         if self.is_kept_by_hint(turn) {
-            self.hint_owed(turn, true);
+            self.hint_owed(turn, true, true);
         }
     }
 
@@ -282,6 +286,7 @@ impl Writing {
             }
             Verdict::Doomed => {
                 self.doomed_until.get_or_insert(turn.view.now.after(limits::REFUSAL_LINGER));
+                self.retry_at = None;
                 Some(Pending::Write(self))
             }
             // The answer says how many copies are kept by hint, so it waits to know.
@@ -298,25 +303,29 @@ impl Writing {
     }
 
     /// Some owner knows another ring, and there is a newer one here by now: the same mutation goes to the owners of that
-    /// one, and those that have it keep their ack.
+    /// one. Those that have acknowledged it keep their ack; those for which a hint is kept are asked too, for theirs.
     fn plan_again(mut self: Box<Self>, turn: &mut Turn<'_, '_>) -> Option<Pending> {
-        let mut plan = match self.plan.again(turn.view) {
+        let may_be_stored = self.plan.may_be_stored();
+        let planned = if may_be_stored { self.plan.under_new_ring(turn.view) } else { self.plan.again(turn.view) };
+        let mut plan = match planned {
             Ok(plan) => plan,
             Err(_) if self.is_answered() => {
                 self.plan.owners.iter_mut().for_each(Owner::give_up);
                 return self.settle(turn);
             }
-            // It was sent under the old ring: whether it is stored is unknown, whatever the new one says.
-            Err(_) => {
+            // Some owner of the old ring may have it, whatever the new one says.
+            Err(_) if may_be_stored => {
                 let error = verdict::timeout(&self.plan);
                 return self.fail(turn, error);
             }
+            Err(error) => return self.asker.take().and_then(|asker| asker.refuse(turn, error)),
         };
-        plan.follow(&self.plan);
+        plan.doubtful = may_be_stored;
         for owner in &mut plan.owners {
             let Some(old) = self.plan.owners.iter().find(|old| old.node == owner.node) else { continue };
-            if matches!(old.outcome, ReplicaOutcome::Applied) || old.hint != Hint::None {
-                (owner.outcome, owner.hint, owner.wait) = (old.outcome.clone(), old.hint, old.wait);
+            owner.hint = old.hint;
+            if matches!(old.outcome, ReplicaOutcome::Applied) {
+                (owner.outcome, owner.wait) = (ReplicaOutcome::Applied, old.wait);
             }
         }
         self.plan = plan;
@@ -325,11 +334,9 @@ impl Writing {
         self.proceed(turn)
     }
 
-    /// Hints for the owners that are out of reach, as soon as somebody has accepted the write: a hint delivers what it
-    /// holds past every owner's refusal, so there must be none of a write that all refused.
+    /// Hints for the owners that are out of reach, as soon as somebody has accepted the write.
     fn hint_missed(&mut self, turn: &mut Turn<'_, '_>) {
-        if self.plan.count(|owner| matches!(owner.outcome, ReplicaOutcome::Applied)) == 0 || !self.is_kept_by_hint(turn)
-        {
+        if !self.accepted || !self.is_kept_by_hint(turn) {
             return;
         }
         for owner in 0..self.plan.owners.len() {
@@ -344,13 +351,16 @@ impl Writing {
         self.plan.hinted_handoff && turn.view.schema.table(self.plan.table.id).is_some()
     }
 
-    /// Hints for all that are owed one.
-    fn hint_owed(&mut self, turn: &mut Turn<'_, '_>, overdue: bool) {
+    /// Hints for all that are owed one; `last`: those that found no room do not wait for another time.
+    fn hint_owed(&mut self, turn: &mut Turn<'_, '_>, overdue: bool, last: bool) {
+        if !self.accepted {
+            return;
+        }
         for owner in 0..self.plan.owners.len() {
             let of = &self.plan.owners[owner];
             let owed = match of.hint {
                 Hint::None => of.is_owed(overdue),
-                Hint::Again => overdue,
+                Hint::Again => last,
                 Hint::Asked | Hint::Kept | Hint::NotKept => false,
             };
             if owed {
@@ -393,15 +403,17 @@ impl Writing {
         }
         let (now, deadline) = (turn.view.now, self.times.deadline);
         self.overdue = now >= deadline;
-        if self.overdue {
+        // What no owner has accepted nobody is made to take.
+        if self.overdue || !self.accepted {
             self.plan.owners.iter_mut().for_each(Owner::give_up);
         } else {
             self.retry_own(turn);
             self.wait_to_retry(turn);
         }
         // Handed over at least once, even by a process that stood still past every deadline.
-        self.hint_owed(turn, self.overdue);
-        if now >= deadline.after(limits::HINT_PATIENCE) {
+        let last = now >= deadline.after(limits::HINT_PATIENCE);
+        self.hint_owed(turn, self.overdue, last);
+        if last {
             return None;
         }
         let waits = |owner: &Owner| owner.hint == Hint::None && owner.is_waiting() && !self.overdue;
@@ -427,10 +439,7 @@ impl Writing {
                 let times = self.times;
                 let capped = Capped { asker, siblings, bytes, applied };
                 match self.plan.again(turn.view) {
-                    Ok(mut plan) => {
-                        plan.follow(&self.plan);
-                        Reading::ask(turn, plan, times, Purpose::Capped(capped))
-                    }
+                    Ok(plan) => Reading::ask(turn, plan, times, Purpose::Capped(capped)),
                     Err(_) => capped.answer(turn, None),
                 }
             }

@@ -22,10 +22,11 @@ pub(super) enum Verdict {
 pub(super) fn of(plan: &Plan) -> Verdict {
     let acked = acked(plan);
     let waiting = plan.count(Owner::is_waiting);
+    let asked = plan.count(|owner| owner.is_waiting() && owner.may_have_served());
     match acked {
         acked if acked >= plan.need => Verdict::Acked(acked),
         acked if acked + waiting >= plan.need => Verdict::Waiting,
-        0 if waiting > 0 && !plan.doubtful && plan.count(Owner::may_have_served) == waiting => Verdict::Doomed,
+        0 if asked > 0 && !plan.doubtful && plan.count(Owner::may_have_served) == asked => Verdict::Doomed,
         _ => Verdict::Failed(failure(plan)),
     }
 }
@@ -79,7 +80,7 @@ pub(super) fn failure(plan: &Plan) -> CoordinatorError {
 
 /// `no` only if it is certain that no owner has it.
 fn applied(plan: &Plan) -> Applied {
-    if plan.owners.iter().any(Owner::may_have_served) || plan.doubtful { Applied::Unknown } else { Applied::No }
+    if plan.may_be_stored() { Applied::Unknown } else { Applied::No }
 }
 
 fn rank(error: &ReplicaError) -> u8 {

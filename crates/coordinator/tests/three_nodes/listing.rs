@@ -4,7 +4,7 @@ use crate::house::{Cluster, Node, id, in_system, put, settings};
 use kula_actor::Reply;
 use kula_coordinator::{CoordinatorError, Found, Scan, ScanAnswer, Write};
 use kula_types::{Consistency, PartitionKey};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Node {
     async fn page(&self, after: Option<PartitionKey>, limit: u32) -> Result<ScanAnswer, CoordinatorError> {
@@ -70,5 +70,41 @@ fn any_node_lists_what_a_quorum_knows() {
 
         two.stop().await;
         assert_eq!(three.list(7).await, whole);
+    });
+}
+
+#[test]
+fn a_key_that_stands_still_is_listed_once_whatever_is_written_meanwhile() {
+    in_system(async {
+        let cluster = Cluster::new(settings()).await;
+        let nodes = cluster.start_all().await;
+        let still: BTreeSet<String> = (0..60).map(|number| format!("still{number}")).collect();
+        for (number, key) in still.iter().enumerate() {
+            nodes[number % 3].write(put("lww", key, "v")).await.unwrap();
+        }
+        let writing = async {
+            for number in 0..900 {
+                let mut write = put("lww", &format!("moving{}", number * 7 % 80), "v");
+                if number % 3 == 2 {
+                    write.change = kula_coordinator::Change::Delete;
+                }
+                nodes[number % 2].write(write).await.unwrap();
+            }
+        };
+        let listing = async {
+            for round in 0..8u32 {
+                let found = nodes[usize::try_from(round % 3).unwrap()].list(1 + round * 9).await;
+                let keys: BTreeSet<_> = found.iter().map(|(key, _)| key.clone()).collect();
+                assert_eq!(keys.len(), found.len(), "round {round}: a key is listed twice");
+                let is_there = |key: &&String| keys.contains(&PartitionKey::copy_from(key.as_bytes()));
+                assert_eq!(still.iter().filter(is_there).count(), still.len(), "round {round}");
+                if round == 4 {
+                    // Writes and pages go on without its answers.
+                    nodes[0].way.stands_still(id(3));
+                    nodes[1].way.stands_still(id(3));
+                }
+            }
+        };
+        tokio::join!(writing, listing);
     });
 }

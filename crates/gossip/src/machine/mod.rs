@@ -21,7 +21,7 @@ mod simulation;
 #[cfg(test)]
 mod world;
 
-pub(crate) use probes::{AskId, ProbeId};
+pub use probes::{AskId, ProbeId};
 
 use crate::{About, FactKey, GossipConfig, GossipEvent, Membership, limits, news::News};
 use book::Book;
@@ -41,7 +41,7 @@ use std::{
 use verdict::{Court, Opinion};
 
 #[derive(Clone, Debug)]
-pub(crate) enum Event {
+pub enum Event {
     /// It is `due`.
     Tick,
     /// Our own connection to this node is up.
@@ -98,7 +98,7 @@ pub(crate) enum Event {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Effect {
+pub enum Effect {
     Dial(String),
     Syn {
         to: NodeId,
@@ -133,7 +133,7 @@ pub(crate) enum Effect {
 }
 
 /// What a machine is made of.
-pub(crate) struct Opening {
+pub struct Opening {
     pub me: Introduction,
     pub about: About,
     /// Higher than that of any earlier process of this node, as far as its wall clock knows.
@@ -142,7 +142,7 @@ pub(crate) struct Opening {
     pub config: GossipConfig,
 }
 
-pub(crate) struct Machine {
+pub struct Machine {
     me: NodeId,
     cluster: String,
     seeds: Vec<String>,

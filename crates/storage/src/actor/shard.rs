@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Apply, ApplyOp, Drain, Flush, FlushReport, Read, ReadOp, ReadRange, Statistics, StorageError,
-    engine::{FlushError, FlushJob, Flushed, PageBudget, Shard, Siblings},
+    engine::{FlushError, FlushJob, Flushed, PageBudget, Shard},
     limits,
     metrics::ShardMetrics,
 };
@@ -20,7 +20,6 @@ use bytes::Bytes;
 use kula_actor::{Door, DoorError, KulaContext, Reply};
 use kula_disk::log::Position;
 use kula_lattice::Mutation;
-use kula_types::limits::{SIBLING_BYTES_MAX, SIBLINGS_MAX};
 use slog::Logger;
 use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
@@ -125,26 +124,12 @@ impl ShardActor {
 
     /// Why this write is not taken, if it is not.
     fn refusal(&self, op: &ApplyOp, path: &Arc<str>) -> Option<StorageError> {
-        let bytes = op.encoded.len();
         if self.draining.is_some() {
             return Some(StorageError::ShuttingDown);
         }
-        if bytes > self.mutation_bytes_max {
-            return Some(StorageError::TooLarge { bytes, bytes_max: self.mutation_bytes_max });
-        }
-        let pending_bytes = self.pending_bytes + bytes;
-        if pending_bytes > limits::LOG_PENDING_BYTES_MAX || self.shard.is_full(pending_bytes) {
-            // Memory that waits for a flush that waits for the disk: the disk is what the writer must know of.
-            let overloaded = || StorageError::Overloaded { path: path.clone() };
-            return Some(self.flush_waits.clone().unwrap_or_else(overloaded));
-        }
-        if op.sibling_cap {
-            let Siblings { count, bytes } = self.shard.siblings(&op.mutation);
-            if count >= SIBLINGS_MAX || (count >= 2 && bytes >= SIBLING_BYTES_MAX) {
-                return Some(StorageError::SiblingCap { siblings: count, bytes });
-            }
-        }
-        None
+        let bytes = (op.encoded.len(), self.mutation_bytes_max);
+        let why = (path, self.flush_waits.as_ref());
+        self.shard.refuses(&op.mutation, bytes, op.sibling_cap, self.pending_bytes, why)
     }
 
     /// Starts a flush, unless one is under way or there is nothing to flush.

@@ -11,10 +11,13 @@ use super::{
     scan::{PageBudget, Scan},
     sstable::{BlockCache, Compression, Sstable, SstableError},
 };
-use crate::{RangePage, ShardStatistics, StorageError};
+use crate::{RangePage, ShardStatistics, StorageError, limits};
 use kula_disk::{Disk, log::Position};
 use kula_lattice::{Join, Mutation, Partition, Slice};
-use kula_types::{Key, PartitionKey, TableId, Token};
+use kula_types::{
+    Key, PartitionKey, TableId, Token,
+    limits::{SIBLING_BYTES_MAX, SIBLINGS_MAX},
+};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
@@ -179,6 +182,34 @@ impl Shard {
             }
         }
         most
+    }
+
+    /// Why this write of so many encoded bytes is not taken while `pending_bytes` are on their way to the log, if it is not.
+    /// `path` is who says so; `flush_waits`: what the flush under way waits for.
+    pub fn refuses(
+        &self,
+        mutation: &Mutation,
+        (bytes, bytes_max): (usize, usize),
+        sibling_cap: bool,
+        pending_bytes: usize,
+        (path, flush_waits): (&Arc<str>, Option<&StorageError>),
+    ) -> Option<StorageError> {
+        if bytes > bytes_max {
+            return Some(StorageError::TooLarge { bytes, bytes_max });
+        }
+        let pending_bytes = pending_bytes + bytes;
+        if pending_bytes > limits::LOG_PENDING_BYTES_MAX || self.is_full(pending_bytes) {
+            // Memory that waits for a flush that waits for the disk: the disk is what the writer must know of.
+            let overloaded = || StorageError::Overloaded { path: path.clone() };
+            return Some(flush_waits.cloned().unwrap_or_else(overloaded));
+        }
+        if sibling_cap {
+            let Siblings { count, bytes } = self.siblings(mutation);
+            if count >= SIBLINGS_MAX || (count >= 2 && bytes >= SIBLING_BYTES_MAX) {
+                return Some(StorageError::SiblingCap { siblings: count, bytes });
+            }
+        }
+        None
     }
 
     /// Whether it is time to flush, and no flush is under way.

@@ -16,19 +16,19 @@ use kula_wire::{
 };
 
 /// What a node judges by.
-pub(crate) struct World<'a> {
+pub struct World<'a> {
     pub me: &'a Myself,
     pub admission: &'a Admission,
     pub roster: &'a mut Roster,
 }
 
 /// The first words of the side that connected.
-pub(crate) fn hello(me: &Myself, admission: &Admission) -> Hello {
+pub fn hello(me: &Myself, admission: &Admission) -> Hello {
     Hello { protocol_min: PROTOCOL_MIN, protocol_max: PROTOCOL_MAX, introduction: me.introduction(admission) }
 }
 
 /// Judges the side that connected. On `Ok` its seat on the roster is taken.
-pub(crate) fn judge_hello(world: &mut World, hello: &Hello) -> Result<Welcome, Refusal> {
+pub fn judge_hello(world: &mut World, hello: &Hello) -> Result<Welcome, Refusal> {
     let protocol = settle((PROTOCOL_MIN, PROTOCOL_MAX), (hello.protocol_min, hello.protocol_max))?;
     judge(world, &hello.introduction)?;
     Ok(Welcome { protocol, introduction: world.me.introduction(world.admission) })
@@ -46,7 +46,7 @@ fn settle(ours: (u8, u8), theirs: (u8, u8)) -> Result<u8, Refusal> {
 }
 
 /// Judges the side that was reached at `address`, where `expected` should be if it is said. On `Ok` its seat is taken.
-pub(crate) fn judge_welcome(
+pub fn judge_welcome(
     world: &mut World,
     address: &str,
     expected: Option<NodeId>,

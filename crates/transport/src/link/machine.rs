@@ -20,7 +20,7 @@ use std::{sync::Arc, time::Duration};
 
 /// What is to be sent. Without a way back it is told, not asked.
 #[derive(Debug)]
-pub(crate) struct Parcel<W> {
+pub struct Parcel<W> {
     pub lane: Lane,
     pub verb: u16,
     pub body: Bytes,
@@ -30,7 +30,7 @@ pub(crate) struct Parcel<W> {
 }
 
 #[derive(Debug)]
-pub(crate) enum Event<W> {
+pub enum Event<W> {
     Tick,
     Connected {
         /// The body of a `Hello`.
@@ -46,7 +46,7 @@ pub(crate) enum Event<W> {
 }
 
 #[derive(Debug)]
-pub(crate) enum Effect<W> {
+pub enum Effect<W> {
     Connect,
     /// To be judged; then `Welcomed`, or `Broken`.
     Judge(Bytes),
@@ -67,7 +67,7 @@ enum State {
     Up { since: Mono },
 }
 
-pub(crate) struct Machine<W> {
+pub struct Machine<W> {
     /// For refusals.
     path: Arc<str>,
     /// What the peer is called in paths of its own.

@@ -1,7 +1,7 @@
 //! The outgoing half: one link a peer.
 
 mod actor;
-mod machine;
+pub mod machine;
 #[cfg(test)]
 mod scripts;
 

@@ -14,7 +14,7 @@ use kula_wire::{
 
 /// What the shell has to do about a frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub enum Heard {
     /// The body of a hello: to be judged, then `answer_hello`.
     Hello { request: u64, body: Bytes },
     /// For this room.
@@ -41,7 +41,7 @@ struct Serving {
     bytes: usize,
 }
 
-pub(crate) struct Machine {
+pub struct Machine {
     state: State,
     heard: Mono,
     lanes: Lanes<Frame>,

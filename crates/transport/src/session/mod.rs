@@ -1,6 +1,6 @@
 //! The incoming half: one session for each connection that a peer made.
 
 mod actor;
-mod machine;
+pub mod machine;
 
 pub(crate) use actor::spec;
