@@ -1,6 +1,6 @@
 //! Asking a node over HTTP: one place that knows headers, problems and what cannot be reached.
 
-use crate::{cli::Global, cluster::ClusterError, exit::Verdict};
+use crate::{cli::Global, cluster::ClusterError, commands::TransferError, exit::Verdict};
 use serde_json::Value;
 use std::time::Duration;
 use ureq::{Agent, Body, http};
@@ -23,6 +23,9 @@ pub enum Failure {
     /// A development cluster on this machine.
     #[error("{0}")]
     Cluster(Box<ClusterError>),
+    /// An import or export.
+    #[error("{0}")]
+    Transfer(Box<TransferError>),
     /// Something on this machine.
     #[error("{0:#}")]
     Local(anyhow::Error),
@@ -40,6 +43,12 @@ impl From<ClusterError> for Failure {
     }
 }
 
+impl From<TransferError> for Failure {
+    fn from(error: TransferError) -> Self {
+        Failure::Transfer(Box::new(error))
+    }
+}
+
 impl Failure {
     pub fn verdict(&self) -> Verdict {
         match self {
@@ -52,6 +61,7 @@ impl Failure {
             Failure::Unreachable { .. } => Verdict::Unavailable,
             Failure::Usage(_) => Verdict::Usage,
             Failure::Cluster(error) => error.verdict(),
+            Failure::Transfer(error) => error.verdict(),
             Failure::Strange { .. } | Failure::Local(_) => Verdict::Error,
         }
     }
@@ -117,6 +127,11 @@ impl Client {
     /// A node that is asked how it is, and counts as silent after `most`.
     pub fn impatient(at: &str, most: Duration) -> Self {
         Client { agent: agent(most), at: at.to_string(), timeout: most }
+    }
+
+    /// A node that is given this deadline, and a little more before it counts as silent.
+    pub fn with_deadline(at: &str, deadline: Duration, more: Duration) -> Self {
+        Client { agent: agent(deadline + more), at: at.to_string(), timeout: deadline }
     }
 
     /// One request; any status is an answer.

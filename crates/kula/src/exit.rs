@@ -12,14 +12,20 @@ pub enum Verdict {
     Unavailable,
 }
 
-impl From<Verdict> for ExitCode {
-    fn from(verdict: Verdict) -> Self {
-        ExitCode::from(match verdict {
+impl Verdict {
+    pub const fn number(self) -> u8 {
+        match self {
             Verdict::Ok => 0,
             Verdict::Error => 1,
             Verdict::Usage => 2,
             Verdict::Degraded => 3,
             Verdict::Unavailable => 4,
-        })
+        }
+    }
+}
+
+impl From<Verdict> for ExitCode {
+    fn from(verdict: Verdict) -> Self {
+        ExitCode::from(verdict.number())
     }
 }

@@ -6,6 +6,7 @@ mod cluster;
 mod commands;
 mod exit;
 mod print;
+mod records;
 mod stopwatch;
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
@@ -19,8 +20,6 @@ const LATER: &[&str] = &[
     "demo",
     "history",
     "resolve",
-    "import",
-    "export",
     "top",
     "doctor",
     "plan",

@@ -5,7 +5,7 @@ use crate::{
     client::Failure,
 };
 use serde_json::{Value, json};
-use std::io::IsTerminal;
+use std::{fmt::Display, io::IsTerminal};
 
 /// A failure on standard error: what, the numbers, what next.
 pub fn failure(failure: &Failure, global: &Global) {
@@ -13,6 +13,9 @@ pub fn failure(failure: &Failure, global: &Global) {
         let object = match failure {
             Failure::Problem(problem) => problem.clone(),
             Failure::Cluster(error) => {
+                json!({ "title": error.to_string(), "code": error.code(), "detail": error.why(), "hint": error.next() })
+            }
+            Failure::Transfer(error) => {
                 json!({ "title": error.to_string(), "code": error.code(), "detail": error.why(), "hint": error.next() })
             }
             other => json!({ "title": other.to_string() }),
@@ -42,18 +45,22 @@ pub fn failure(failure: &Failure, global: &Global) {
             eprintln!("{red}error{plain}: {failure}");
             eprintln!("  next: is a node running there? `kula node` starts one; --at names another than {at}");
         }
-        Failure::Cluster(error) => {
-            let code = error.code().map(|code| format!(" {code}")).unwrap_or_default();
-            eprintln!("{red}error{code}{plain}: {error}");
-            if let Some(why) = error.why() {
-                eprintln!("  why: {why}");
-            }
-            eprintln!("  next: {}", error.next());
-            if let Some(code) = error.code() {
-                eprintln!("  more: kula explain {code}");
-            }
-        }
+        Failure::Cluster(error) => told((red, plain), error, error.code(), error.why(), &error.next()),
+        Failure::Transfer(error) => told((red, plain), error, error.code(), error.why().as_deref(), &error.next()),
         Failure::Strange { .. } | Failure::Usage(_) | Failure::Local(_) => eprintln!("{red}error{plain}: {failure}"),
+    }
+}
+
+/// A failure of this command's own: what, why, what next, and the page behind it.
+fn told(colour: (&str, &str), what: &impl Display, code: Option<&str>, why: Option<&str>, next: &str) {
+    let named = code.map(|code| format!(" {code}")).unwrap_or_default();
+    eprintln!("{}error{named}{}: {what}", colour.0, colour.1);
+    if let Some(why) = why {
+        eprintln!("  why: {why}");
+    }
+    eprintln!("  next: {next}");
+    if let Some(code) = code {
+        eprintln!("  more: kula explain {code}");
     }
 }
 

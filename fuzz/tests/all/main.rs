@@ -22,6 +22,7 @@ mod regressions;
 mod state;
 mod table;
 mod table_parts;
+mod wire;
 mod words;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};

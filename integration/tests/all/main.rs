@@ -12,6 +12,7 @@ mod durability;
 mod faults;
 mod harness;
 mod http;
+mod import;
 mod load;
 mod logs;
 mod start;

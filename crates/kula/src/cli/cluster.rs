@@ -67,10 +67,13 @@ pub enum ClusterCommand {
         #[arg(required = true, value_name = "NODE")]
         nodes: Vec<String>,
     },
-    /// Print the end of a node's log
+    /// Print the end of a node's log, for people; as it is stored with --output json
     Logs {
         #[arg(value_name = "NODE")]
         node: String,
+        /// Only lines of this event, such as mailbox, peer_down or hints_drained
+        #[arg(long, value_name = "EVENT")]
+        event: Option<String>,
         /// How many lines
         #[arg(long, value_name = "N", default_value_t = 200)]
         lines: usize,

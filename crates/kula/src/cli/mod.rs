@@ -2,9 +2,11 @@
 
 mod bench;
 mod cluster;
+mod import;
 
 pub use bench::{Bench, BenchCluster, BenchHttp, BenchKind, BenchProcess, BenchReplay, BenchStart};
 pub use cluster::{Cluster, ClusterCommand};
+pub use import::{Export, Import};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{path::PathBuf, time::Duration};
@@ -74,6 +76,8 @@ pub enum Command {
     Put(Put),
     /// Delete a key
     Del(Del),
+    Import(Import),
+    Export(Export),
     /// Say how the cluster is: one verdict sentence, then the table; the exit code is the health
     Status(Watch),
     /// Draw the ring: who owns which part of the keys
@@ -100,7 +104,9 @@ pub enum Command {
     /// Measure a node: throughput, latency free of coordinated omission, CPU per operation, memory
     Bench(Bench),
     /// Print a completion script for a shell
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Args, Debug)]

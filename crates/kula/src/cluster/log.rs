@@ -8,8 +8,8 @@ use std::{
     path::Path,
 };
 
-/// The last `lines` lines from `from` on, of at most the last few mebibytes.
-pub fn tail(file: &Path, from: u64, lines: usize) -> io::Result<Vec<String>> {
+/// The lines from `from` on, of at most the last few mebibytes.
+pub fn tail(file: &Path, from: u64) -> io::Result<Vec<String>> {
     let mut file = File::options().read(true).open(file)?;
     let length = file.metadata()?.len();
     let start = length.saturating_sub(LOG_TAIL_BYTES).max(from.min(length));
@@ -19,8 +19,7 @@ pub fn tail(file: &Path, from: u64, lines: usize) -> io::Result<Vec<String>> {
     let text = String::from_utf8_lossy(&bytes);
     // A line that began before what was read is not whole.
     let whole = if start > from { text.split_once('\n').map_or("", |(_, rest)| rest) } else { &text };
-    let all: Vec<&str> = whole.lines().collect();
-    Ok(all[all.len().saturating_sub(lines)..].iter().map(|line| line.to_string()).collect())
+    Ok(whole.lines().map(str::to_string).collect())
 }
 
 /// How long the log is now.
@@ -54,14 +53,31 @@ fn is_level(line: &str, levels: &[&str]) -> bool {
     levels.iter().any(|level| line.contains(&format!("\"level\":\"{level}\"")))
 }
 
-/// A JSON line as a person reads it; any other line as it is.
+/// What a line is about, if it says so.
+pub fn event(line: &str) -> Option<String> {
+    let line = serde_json::from_str::<Value>(line).ok()?;
+    Some(line.get("event")?.as_str()?.to_string())
+}
+
+/// A JSON line as a terminal shows it: the time of day first. Any other line as it is.
+pub fn for_people(line: &str) -> String {
+    let time = serde_json::from_str::<Value>(line).ok().and_then(|line| {
+        let stamp = line.get("ts")?.as_str()?.trim_end_matches('Z').to_string();
+        stamp.split_once('T').map(|(_, time)| format!("{} ", time.get(..12).unwrap_or(time)))
+    });
+    time.unwrap_or_default() + &readable(line)
+}
+
+/// A JSON line without its time and node; any other line as it is.
 fn readable(line: &str) -> String {
     let Ok(Value::Object(line)) = serde_json::from_str::<Value>(line) else { return line.trim().to_string() };
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
     let head = ["level", "actor", "msg"].iter().filter_map(|key| line.get(*key).map(text));
+    // A mailbox line says everything in its message; its keys are for machines.
+    let says_all = line.get("event").is_some_and(|event| event == "mailbox");
     let rest = line
         .iter()
-        .filter(|(key, _)| !["ts", "level", "node", "actor", "event", "msg"].contains(&key.as_str()))
+        .filter(|(key, _)| !says_all && !["ts", "level", "node", "actor", "event", "msg"].contains(&key.as_str()))
         .map(|(key, value)| format!("{key}={}", text(value)));
     head.chain(rest).collect::<Vec<_>>().join(" ")
 }
@@ -85,16 +101,26 @@ mod tests {
         assert!(told(&["x".repeat(5000).as_str()]).unwrap().chars().count() <= LOG_LINE_CHARS + 1);
     }
 
+    #[test]
+    fn a_line_for_people_has_its_time_and_no_key_twice() {
+        let mailbox = r#"{"ts":"2026-11-21T16:18:15.098533Z","level":"INFO","node":"n1","actor":"replica/0","event":"mailbox","msg":"mailbox 0/1024","depth":0}"#;
+        let other = r#"{"ts":"2026-11-21T16:18:15.098533Z","level":"INFO","actor":"ring","event":"ring_changed","msg":"ring changed","version":1}"#;
+        assert_eq!(for_people(mailbox), "16:18:15.098 INFO replica/0 mailbox 0/1024");
+        assert_eq!(for_people(other), "16:18:15.098 INFO ring ring changed version=1");
+        assert_eq!(for_people("error K0603: taken"), "error K0603: taken");
+        assert_eq!((event(mailbox).as_deref(), event("x")), (Some("mailbox"), None));
+    }
+
     #[allow(clippy::disallowed_methods, reason = "a test's own file")]
     #[test]
     fn a_tail_begins_where_asked() {
         let file = std::env::temp_dir().join(format!("kula-tail-{}", std::process::id()));
         std::fs::write(&file, "one\ntwo\nthree\n").unwrap();
-        let read = |from, lines| tail(&file, from, lines).unwrap().join(" ");
-        assert_eq!(["one two three", "two three", "three", ""], [read(0, 9), read(4, 9), read(0, 1), read(99, 9)]);
+        let read = |from| tail(&file, from).unwrap().join(" ");
+        assert_eq!(["one two three", "two three", ""], [read(0), read(4), read(99)]);
         assert_eq!(length(&file), 14);
         std::fs::remove_file(&file).unwrap();
         assert_eq!(length(&file), 0);
-        assert!(tail(&file, 0, 1).is_err());
+        assert!(tail(&file, 0).is_err());
     }
 }

@@ -9,7 +9,7 @@ mod error;
 mod health;
 mod holder;
 mod limits;
-mod log;
+pub mod log;
 mod plan;
 mod process;
 
@@ -312,10 +312,10 @@ impl Cluster {
         self.members.iter().map(look).collect()
     }
 
-    /// The last lines of a node's log.
-    pub fn log(&self, member: &Member, lines: usize) -> Result<Vec<String>, ClusterError> {
+    /// The lines at the end of a node's log, of at most its last few mebibytes.
+    pub fn log(&self, member: &Member) -> Result<Vec<String>, ClusterError> {
         let what = format!("read {}", member.log().display());
-        log::tail(&member.log(), 0, lines).map_err(ClusterError::file(what))
+        log::tail(&member.log(), 0).map_err(ClusterError::file(what))
     }
 }
 
@@ -325,7 +325,7 @@ fn is_running(member: &Member) -> bool {
 
 /// What a node logged since this place; nothing if that cannot be read.
 fn lines(member: &Member, from: u64) -> Vec<String> {
-    log::tail(&member.log(), from, usize::MAX).unwrap_or_default()
+    log::tail(&member.log(), from).unwrap_or_default()
 }
 
 #[allow(clippy::disallowed_methods, reason = "the launcher's own files, not the database's")]

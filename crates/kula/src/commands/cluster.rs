@@ -3,7 +3,7 @@
 use crate::{
     cli::{self, ClusterCommand, Global, Output},
     client::Failure,
-    cluster::{Cluster, Done, Listed, Member, Up, Wish},
+    cluster::{Cluster, Done, Listed, Member, Up, Wish, log},
     exit::Verdict,
     print,
 };
@@ -51,10 +51,17 @@ pub fn run(cluster: &cli::Cluster, global: &Global) -> Result<Verdict, Failure> 
                 said(global, member, "goes on");
             }
         }
-        ClusterCommand::Logs { node, lines } => {
+        ClusterCommand::Logs { node, lines, event } => {
             let cluster = Cluster::open(directory)?;
-            for line in cluster.log(cluster.member(node)?, *lines)? {
-                println!("{line}");
+            let mut log = cluster.log(cluster.member(node)?)?;
+            if let Some(event) = event {
+                log.retain(|line| log::event(line).as_ref() == Some(event));
+            }
+            for line in &log[log.len().saturating_sub(*lines)..] {
+                match global.output {
+                    Output::Json => println!("{line}"),
+                    Output::Human => println!("{}", log::for_people(line)),
+                }
             }
         }
         ClusterCommand::List => {

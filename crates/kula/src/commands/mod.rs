@@ -5,9 +5,13 @@ mod bench;
 mod cluster;
 mod config;
 mod explain;
+mod export;
+mod import;
 mod kv;
 mod node;
 mod views;
+
+pub use import::TransferError;
 
 use crate::{
     cli::{Arguments, Command},
@@ -24,6 +28,8 @@ pub fn run(arguments: &Arguments) -> Result<Verdict, Failure> {
         Command::Get(get) => kv::get(get, global),
         Command::Put(put) => kv::put(put, global),
         Command::Del(del) => kv::del(del, global),
+        Command::Import(import) => import::run(import, global),
+        Command::Export(export) => export::run(export, global),
         Command::Status(watch) => views::status(watch, global),
         Command::Ring(watch) => views::ring(watch, global),
         Command::Hints(watch) => views::hints(watch, global),
