@@ -2,8 +2,9 @@
 //! larger of physical time and one past everything stamped or merged so far.
 //!
 //! Safe across restarts because its upper bound is leased durably before it is used: a start begins above the last
-//! lease, so a wall clock that jumped back never makes a stamp that was given out before. Lock-free: every coordinator
-//! core of a node shares one.
+//! lease, so a wall clock that jumped back never makes a stamp that was given out before. A node that starts takes no
+//! writes until physical time has come past that lease (`settles_in`), or its stamps would lie ahead of everybody else's
+//! and win over later writes (ADR 0009). Lock-free: every coordinator core of a node shares one.
 
 use kula_types::Timestamp;
 use std::{
@@ -15,10 +16,10 @@ use std::{
 pub mod limits {
     use std::time::Duration;
 
-    /// How far the durable lease reaches: what a restart may have to skip ahead.
-    pub const LEASE: Duration = Duration::from_secs(5);
-    /// The lease is extended when less than this is left.
-    pub const LEASE_RENEW_BELOW: Duration = Duration::from_millis(2_500);
+    /// How far the durable lease reaches: how long a start after a crash may have to wait.
+    pub const LEASE: Duration = Duration::from_secs(2);
+    /// The lease is extended when less than this is left: once a second.
+    pub const LEASE_RENEW_BELOW: Duration = Duration::from_millis(1_000);
     /// A remote stamp further ahead of local physical time than this is not merged: one bad clock must not drag the
     /// cluster's clocks with it.
     pub const REMOTE_AHEAD_MAX: Duration = Duration::from_millis(500);
@@ -101,6 +102,13 @@ impl Hlc {
         Duration::from_micros(self.last().micros().saturating_sub(wall.micros()).max(0).unsigned_abs())
     }
 
+    /// How long a node that starts waits before it takes writes: until physical time is past the lease of its last life.
+    /// Zero if it is further behind than a lease reaches: then the wall clock was set back, and waiting would take as long.
+    pub fn settles_in(&self, wall: Timestamp) -> Duration {
+        let ahead = self.ahead_of(wall);
+        if ahead > limits::LEASE { Duration::ZERO } else { ahead }
+    }
+
     /// The last stamp given or merged.
     pub fn last(&self) -> Timestamp {
         known(self.last.load(Ordering::Acquire))
@@ -130,6 +138,16 @@ mod tests {
         assert_eq!(clock.stamp(at(500)), Ok(at(1_002)));
         assert_eq!(clock.stamp(at(500)), Err(StampError { bound: at(1_002) }));
         assert_eq!(clock.stamp(at(2_000)), Err(StampError { bound: at(1_002) }));
+    }
+
+    #[test]
+    fn a_start_waits_for_the_lease_of_its_last_life_and_not_for_a_clock_that_was_set_back() {
+        let clock = Hlc::starting_above(Some(at(3_000_000)));
+        assert_eq!(clock.settles_in(at(4_000_000)), Duration::ZERO);
+        assert_eq!(clock.settles_in(at(2_500_000)), Duration::from_millis(500));
+        assert_eq!(clock.settles_in(at(1_000_000)), limits::LEASE);
+        assert_eq!(clock.settles_in(at(999_999)), Duration::ZERO);
+        assert_eq!(Hlc::starting_above(None).settles_in(at(0)), Duration::ZERO);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub use wiring::{Assembled, StartOptions, assemble};
 
 use config::{Layers, Loaded, load};
 use kula_http::{HttpConfig, serve};
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs a node until SIGTERM or SIGINT, or until it must not go on.
@@ -46,8 +46,13 @@ async fn until_stopped(loaded: &Loaded, options: &StartOptions, log: &slog::Logg
     let server = serve(&http, assembled.coordinators.clone(), assembled.operator.clone(), actor_log(log, "http"))?;
     let address = server.address;
     let (readiness, clock, ring) = (assembled.readiness.clone(), assembled.clock.clone(), assembled.ring.load());
+    let settled_at = assembled.settled_at;
     let started = || {
-        let state = if ring.version > 0 { "ready" } else { "waiting for a ring" };
+        let state = match settled_at.since(clock.mono()) {
+            _ if ring.version == 0 => "waiting for a ring".to_string(),
+            Duration::ZERO => "ready".to_string(),
+            rest => format!("ready in {} ms, when its clock is past its last life's stamps", millis(rest)),
+        };
         slog::info!(actor_log(log, "node"), "{state}: http://{address}"; "event" => "started", "address" => address.to_string(),
             "data" => config.node.data.display().to_string(), "cluster" => &ring.name, "ring" => ring.version,
             "took_ms" => millis(clock.mono().0));
@@ -77,6 +82,6 @@ fn actor_log(log: &slog::Logger, actor: &'static str) -> slog::Logger {
     log.new(slog::o!("actor" => actor))
 }
 
-fn millis(span: std::time::Duration) -> u64 {
+fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

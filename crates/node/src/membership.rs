@@ -1,18 +1,20 @@
 //! Who belongs, told to those below: the ring's members and what gossip knows of them become transport's admission and
-//! gossip's electorate; the first ring binds the directory to its cluster and makes the node ready.
+//! gossip's electorate; the first ring binds the directory to its cluster and makes the node ready, as soon as its clock
+//! is past the stamps of its last life.
 //!
 //! `house.md`: an event that a lower room must act on becomes, here, a command of that room.
 
-use actix::prelude::{Actor, Handler};
+use actix::prelude::{Actor, AsyncContext, Handler};
 use kula_actor::{ChildSpec, Door, KulaContext, MailboxConfig, OnPanic, Place, Registry, Reply, child, supervised};
+use kula_clock::Clock;
 use kula_gossip::{Gossip, GossipEvent, PeerView};
 use kula_operator::Readiness;
 use kula_placement::Ring;
 use kula_ring::{RingChanged, RingHandle};
 use kula_storage::{BindCluster, IdentityActor};
 use kula_transport::{Admission, Member, Peers};
-use kula_types::{ClusterId, Map, NodeId};
-use std::collections::BTreeMap;
+use kula_types::{ClusterId, Map, Mono, NodeId};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Rings and members change seldom.
 const MAILBOX: usize = 256;
@@ -32,6 +34,9 @@ pub(crate) struct Parts {
     pub peers: Peers,
     pub identity: Door<IdentityActor>,
     pub readiness: Readiness,
+    pub clock: Arc<dyn Clock>,
+    /// Before this no write is taken: the stamps of this node's last life may reach up to here.
+    pub settled_at: Mono,
 }
 
 /// The actor at path `membership`.
@@ -45,7 +50,7 @@ pub(crate) fn spawn(parts: Parts, place: Place, registry: &Registry) -> (Door<Me
 }
 
 impl MembershipActor {
-    fn look(&mut self) {
+    fn look(&mut self, ctx: &mut KulaContext<Self>) {
         let ring = self.parts.ring.load();
         let membership = self.parts.gossip.membership().load();
         self.parts.peers.admit(admission(&ring, &membership.nodes));
@@ -56,7 +61,10 @@ impl MembershipActor {
         }
         if ring.version > 0 {
             self.bind(ring.cluster);
-            self.parts.readiness.set_ready();
+            match self.parts.settled_at.since(self.parts.clock.mono()) {
+                Duration::ZERO => self.parts.readiness.set_ready(),
+                rest => drop(ctx.run_later(rest, |actor, ctx| actor.look(ctx))),
+            }
         }
     }
 
@@ -92,8 +100,8 @@ pub(crate) fn admission(ring: &Ring, known: &BTreeMap<NodeId, PeerView>) -> Admi
 impl Actor for MembershipActor {
     type Context = KulaContext<Self>;
 
-    fn started(&mut self, _: &mut Self::Context) {
-        self.look();
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.look(ctx);
     }
 }
 
@@ -102,8 +110,8 @@ supervised!(MembershipActor);
 impl Handler<RingChanged> for MembershipActor {
     type Result = ();
 
-    fn handle(&mut self, _: RingChanged, _: &mut Self::Context) {
-        self.look();
+    fn handle(&mut self, _: RingChanged, ctx: &mut Self::Context) {
+        self.look(ctx);
     }
 }
 
@@ -111,9 +119,9 @@ impl Handler<GossipEvent> for MembershipActor {
     type Result = ();
 
     /// Only who is there matters, not how they are.
-    fn handle(&mut self, event: GossipEvent, _: &mut Self::Context) {
+    fn handle(&mut self, event: GossipEvent, ctx: &mut Self::Context) {
         if let GossipEvent::Discovered { .. } = event {
-            self.look();
+            self.look(ctx);
         }
     }
 }

@@ -32,7 +32,7 @@ use kula_ring::{Drawn, Join, Opening, RingHandle};
 use kula_schema::Schema;
 use kula_storage::{Identity, OpenedStorage, Places};
 use kula_transport::Myself;
-use kula_types::NodeId;
+use kula_types::{Mono, NodeId};
 use serde_json::json;
 use slog::{Logger, o};
 use std::{collections::BTreeMap, future::Future, io, net::SocketAddr, sync::Arc};
@@ -53,6 +53,8 @@ pub struct Assembled {
     pub readiness: Readiness,
     pub ring: RingHandle,
     pub clock: Arc<dyn Clock>,
+    /// When the node's clock is past the stamps of its last life.
+    pub settled_at: Mono,
     supervisor: Supervisor,
     arbiters: Vec<Arbiter>,
 }
@@ -65,6 +67,7 @@ pub async fn assemble(loaded: &Loaded, options: &StartOptions, log: &Logger) -> 
     let loss = if options.accept_loss { Loss::Accept } else { Loss::Refuse };
     let mut storage = kula_storage::open(disk.clone(), &config.storage, &*clock, loss)?;
     let identity = storage.identity();
+    let settled_at = clock.mono().after(storage.hlc.settles_in(clock.wall()));
     warn_if_ahead(&storage, &*clock, log);
     let door = PeerDoor::open(config).await?;
     let me = door.ring_node(config, identity.node);
@@ -195,6 +198,8 @@ pub async fn assemble(loaded: &Loaded, options: &StartOptions, log: &Logger) -> 
         peers: peers.clone(),
         identity: storage.identity.clone(),
         readiness: readiness.clone(),
+        clock: clock.clone(),
+        settled_at,
     };
     let (door, membership_child) = membership::spawn(parts, talk, &registry);
     gossip.subscribe(Subscriber::from(&door));
@@ -229,7 +234,7 @@ pub async fn assemble(loaded: &Loaded, options: &StartOptions, log: &Logger) -> 
     supervisor.add(membership_child);
     supervisor.add(gossip_child);
     add_all(&mut supervisor, transport);
-    Ok(Assembled { coordinators, operator, readiness, ring, clock, supervisor, arbiters: threads.arbiters })
+    Ok(Assembled { coordinators, operator, readiness, ring, clock, settled_at, supervisor, arbiters: threads.arbiters })
 }
 
 type Roll = Arc<dyn Fn() -> f64 + Send + Sync>;

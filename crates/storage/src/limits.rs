@@ -47,7 +47,7 @@ pub const FLUSH_RETRY_MAX: Duration = Duration::from_secs(10);
 /// How often an idle log notes that its last batch is durable and sees to its spare segment.
 pub const LOG_SETTLE: Duration = Duration::from_millis(250);
 /// How often the clock's lease is looked at: often enough that it is renewed well before it ends.
-pub const LEASE_CHECK: Duration = Duration::from_millis(500);
+pub const LEASE_CHECK: Duration = Duration::from_millis(250);
 
 /// Plain blocks of SSTables kept in memory, all shards together: enough for the hot part of a small node, little beside
 /// its memtables. What does not fit comes from the page cache and is decompressed anew.

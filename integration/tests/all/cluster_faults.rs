@@ -159,6 +159,24 @@ fn a_read_repairs_a_replica_that_missed_writes_for_which_nobody_kept_a_hint() {
 }
 
 #[test]
+fn what_a_restarted_node_writes_does_not_win_over_later_writes_of_others() {
+    let Some(_) = binary() else { return };
+    let places = Places::new("cluster_restart_clock", 3);
+    let mut cluster = started(&places);
+    assert_eq!(cluster.node(2).put("/kv/t/lww/before", "v").status, 204);
+    cluster.kill(2);
+    cluster.restart(2);
+    cluster.wait_whole();
+    for number in 0..20 {
+        let key = format!("/kv/t/lww/k{number}");
+        assert_eq!(cluster.node(2).put(&key, "earlier").status, 204);
+        assert_eq!(cluster.node(1).put(&key, "later").status, 204);
+        assert_eq!(cluster.node(3).get(&key).text(), "later", "{key}");
+    }
+    cluster.assert_calm();
+}
+
+#[test]
 fn a_stopped_node_holds_nobody_up_and_comes_back() {
     let Some(_) = binary() else { return };
     let places = Places::new("cluster_stopped", 3);

@@ -68,7 +68,7 @@ fn a_node_binds_loopback_unless_told_otherwise() {
 #[test]
 fn what_is_not_there_yet_is_refused_by_name() {
     let Some(binary) = binary() else { return };
-    for arguments in [&["demo"][..], &["import", "x"], &["cql"]] {
+    for arguments in [&["demo"][..], &["backup", "x"], &["cql"]] {
         let output = Command::new(binary).args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
         assert_says(&String::from_utf8_lossy(&output.stderr), &["K0501", "not there yet"]);
