@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's own chores. Each subcommand is one file.
 
 mod tidy;
+mod walkthrough;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
@@ -45,6 +46,11 @@ enum Chore {
         #[arg(long, default_value_t = 100_000, conflicts_with = "ci")]
         inputs: u64,
     },
+    /// Run every command of a page as a newcomer would; what it prints must be what the page shows
+    Walkthrough {
+        /// The page, from the checkout's root
+        page: PathBuf,
+    },
 }
 
 /// What CI must reach, as the issue that asked for it says.
@@ -78,6 +84,7 @@ fn main() -> anyhow::Result<()> {
             let test = ["test", "--profile", "ci", "-p", "kula-storage", "--test", "crash", "--", "--nocapture"];
             cargo(&root, &test, &[("KULA_CRASH_IMAGES", images.to_string())])
         }
+        Chore::Walkthrough { page } => walkthrough::run(&root, &page),
         Chore::Fuzz { ci, inputs } => {
             let inputs = if ci { FUZZ_INPUTS_CI } else { inputs };
             let environment = [("KULA_FUZZ_INPUTS", inputs.to_string())];
