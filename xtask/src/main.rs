@@ -1,5 +1,6 @@
 //! `cargo xtask`: the project's own chores. Each subcommand is one file.
 
+mod sim;
 mod tidy;
 mod walkthrough;
 
@@ -37,6 +38,8 @@ enum Chore {
         #[arg(long, default_value_t = 10_000, conflicts_with = "ci")]
         images: u64,
     },
+    /// Run whole simulated clusters from seeds, and judge what they did
+    Sim(sim::Sim),
     /// Feed any bytes to every decoder
     Fuzz {
         /// The bounded form that CI runs
@@ -85,6 +88,7 @@ fn main() -> anyhow::Result<()> {
             cargo(&root, &test, &[("KULA_CRASH_IMAGES", images.to_string())])
         }
         Chore::Walkthrough { page } => walkthrough::run(&root, &page),
+        Chore::Sim(sim) => sim.run(&root),
         Chore::Fuzz { ci, inputs } => {
             let inputs = if ci { FUZZ_INPUTS_CI } else { inputs };
             let environment = [("KULA_FUZZ_INPUTS", inputs.to_string())];

@@ -26,6 +26,7 @@ pub const ROOMS: &[&str] = &[
     "http",
     "node",
     "testkit",
+    "sim",
     "kula",
 ];
 

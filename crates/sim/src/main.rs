@@ -1,0 +1,141 @@
+//! The simulator's command line; `cargo xtask sim` runs it built for speed.
+
+use clap::Parser;
+use kula_sim::{
+    Plan, Report,
+    mutant::Mutant,
+    run,
+    shrink::shrink,
+    suite::{Suite, canary, hunt},
+    time::SECOND,
+};
+use std::{process::ExitCode, time::Duration};
+
+/// Whole clusters in one thread each, from seeds
+#[derive(Parser)]
+#[command(name = "cargo xtask sim", bin_name = "cargo xtask sim")]
+struct Arguments {
+    /// How many seeds
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 1)]
+    first: u64,
+    /// One seed: its story, made as short as it still fails
+    #[arg(long)]
+    seed: Option<u64>,
+    /// With --seed: the whole story, nothing left out
+    #[arg(long, requires = "seed")]
+    whole: bool,
+    /// The bounded form that CI runs: as many seeds as fit its time, and nothing may be missed
+    #[arg(long, conflicts_with_all = ["seed", "minutes"])]
+    ci: bool,
+    /// End after so many minutes
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// Plant mistakes, and see that each is found
+    #[arg(long, conflicts_with_all = ["seed", "ci", "minutes"])]
+    mutants: bool,
+    /// Seeds at a time
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+}
+
+/// What fits four minutes of CI together with its start.
+const CI_WITHIN: Duration = Duration::from_secs(220);
+/// A run of so many seeds must have met everything.
+const COMPLETE_FROM: u64 = 1_000;
+/// Violations printed of one seed.
+const VIOLATIONS_MAX: usize = 4;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.mutants {
+        return mutants();
+    }
+    match arguments.seed {
+        Some(seed) => one(seed, arguments.whole),
+        None => many(&arguments),
+    }
+}
+
+fn many(arguments: &Arguments) -> ExitCode {
+    // A panic is a violation of its seed, and is told with it.
+    std::panic::set_hook(Box::new(|_| ()));
+    if canary().violations.is_empty() {
+        println!("the canary lives: this simulator finds nothing");
+        return ExitCode::FAILURE;
+    }
+    let within =
+        if arguments.ci { Some(CI_WITHIN) } else { arguments.minutes.map(|minutes| Duration::from_secs(60 * minutes)) };
+    let seeds = if within.is_some() { u64::MAX / 2 } else { arguments.seeds };
+    let is_complete = arguments.ci || arguments.seeds >= COMPLETE_FROM;
+    let suite = Suite { first: arguments.first, seeds, within, threads: arguments.threads, is_complete };
+    let outcome = suite.run();
+    outcome.print();
+    for (seed, violations) in &outcome.failed {
+        println!("\nseed {seed} fails: cargo xtask sim --seed {seed}");
+        violations.iter().take(VIOLATIONS_MAX).for_each(|violation| println!("  {violation}"));
+    }
+    for seed in &outcome.apart {
+        println!("\nseed {seed} made two different histories: something reads a clock, a die or an address");
+    }
+    let never = suite.never_met(&outcome);
+    if !never.is_empty() {
+        println!("\nnever met: {}", never.join(", "));
+    }
+    if outcome.is_good() && never.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Seeds that a planted mistake may live through.
+const MUTANT_SEEDS: u64 = 120;
+/// Letters of the first violation that are shown.
+const FOUND_SHOWN: usize = 100;
+
+fn mutants() -> ExitCode {
+    std::panic::set_hook(Box::new(|_| ()));
+    let mut is_good = true;
+    for mutant in Mutant::ALL {
+        match hunt(mutant, MUTANT_SEEDS) {
+            Some((seed, found)) => {
+                let found: String = found.chars().take(FOUND_SHOWN).collect();
+                println!("{:<20} dies at seed {seed}: {found}", format!("{mutant:?}"));
+            }
+            None => {
+                is_good = false;
+                println!("{:<20} LIVES through {MUTANT_SEEDS} seeds", format!("{mutant:?}"));
+            }
+        }
+    }
+    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn one(seed: u64, whole: bool) -> ExitCode {
+    let plan = Plan::of(seed);
+    let report = run(&plan, true);
+    if report.violations.is_empty() || whole {
+        return tell(&plan, &report);
+    }
+    std::panic::set_hook(Box::new(|_| ()));
+    let (plan, report) = shrink(&plan, &report);
+    tell(&plan, &report)
+}
+
+fn tell(plan: &Plan, report: &Report) -> ExitCode {
+    for line in report.trace.lines() {
+        println!("{line}");
+    }
+    println!(
+        "seed {}: {} nodes, {} operations, {} faults, {} s, {:?}",
+        plan.seed,
+        plan.hosts.len(),
+        plan.operations.len(),
+        plan.faults.len(),
+        report.virtual_time / SECOND,
+        report.trace
+    );
+    for violation in &report.violations {
+        println!("violated: {violation}");
+    }
+    if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

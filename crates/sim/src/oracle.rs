@@ -1,0 +1,509 @@
+//! The oracle: what may, must and must not be read, from what really happened (`promises.md`, "Oracle").
+//!
+//! Its ground truth is a *ledger* a machine and key: the join of every delta that the machine's replica answered as durable.
+//! What a ledger holds must be found again after every crash (`recovered`); a client's ack needs ledgers of W owners; a
+//! read of R owners must show at least what some R ledgers held when it began, and nothing that nobody sent. Values name
+//! their operation, so one read proves where it comes from. What a fault destroyed is taken out of the ledger.
+
+use crate::time::Micros;
+use bytes::Bytes;
+use kula_coordinator::{Found, present};
+use kula_lattice::{CellId, Join, Mutation, Partition, Seal};
+use kula_schema::{Table, TableKind};
+use kula_types::{ClusteringKey, Dot, Key, PartitionKey, TableId, Timestamp};
+use std::{collections::BTreeMap, sync::Arc};
+
+pub type KeyId = (TableId, PartitionKey);
+
+/// What the oracle knows of one key.
+#[derive(Default)]
+pub struct KeyState {
+    /// By machine: what its replica said is durable there.
+    pub ledgers: BTreeMap<usize, Partition>,
+    /// As the ledgers, with what a fault destroyed since.
+    ever: BTreeMap<usize, Partition>,
+    /// What blocking reads of a quorum have shown: no later one may show less.
+    promised: Partition,
+    /// Everything that coordinators sent for clients' writes, joined, and one by one.
+    pub sent: Partition,
+    pub mutations: Vec<SentMutation>,
+}
+
+pub struct SentMutation {
+    pub operation: usize,
+    pub mid: Dot,
+    pub delta: Partition,
+}
+
+/// A read under way: what the owners' ledgers held when it began.
+pub struct Expectation {
+    pub key: KeyId,
+    /// Of each owner.
+    pub ledgers: Vec<(usize, Partition)>,
+    promised: Partition,
+    pub began: Micros,
+    pub wall: i64,
+    /// An owner lost data while the read ran: nothing can be said.
+    pub is_void: bool,
+}
+
+/// A delta that was acknowledged lately, and may be lost with a power failure where the log is synced by periods.
+struct Recent {
+    machine: usize,
+    key: KeyId,
+    delta: Partition,
+}
+
+#[derive(Default)]
+pub struct Oracle {
+    pub keys: BTreeMap<KeyId, KeyState>,
+    pub tables: BTreeMap<TableId, Arc<Table>>,
+    /// Keys that a machine acknowledged something for since it was last checked.
+    dirty: BTreeMap<usize, Vec<KeyId>>,
+    /// Where the log is synced by periods: what is young enough to be lost.
+    recent: Vec<Recent>,
+    /// Hints that were said to be kept: by whom, for whom, of which key, what.
+    hints: Vec<(usize, usize, KeyId, Partition)>,
+    pub violations: Vec<String>,
+    pub checks: u64,
+}
+
+impl Oracle {
+    pub fn violated(&mut self, what: String) {
+        self.violations.push(what);
+    }
+
+    pub fn mutation_sent(&mut self, operation: usize, mutation: &Mutation) {
+        let state = self.keys.entry((mutation.table, mutation.key.clone())).or_default();
+        if state.mutations.iter().any(|sent| sent.mid == mutation.mid) {
+            // The same mutation to another owner, or again.
+            return;
+        }
+        state.sent.join(mutation.delta.clone());
+        state.mutations.push(SentMutation { operation, mid: mutation.mid, delta: mutation.delta.clone() });
+    }
+
+    /// A machine says that it holds this durably; where the log is synced by periods, only after the next sync.
+    pub fn applied(&mut self, machine: usize, bytes: &Bytes, is_periodic: bool) {
+        let Ok(Mutation { table, key, delta, .. }) = Mutation::decode(bytes) else {
+            return self.violated(format!("n{} applied what is no mutation", machine + 1));
+        };
+        let id = (table, key);
+        let state = self.keys.entry(id.clone()).or_default();
+        let mut known = state.sent.clone();
+        known.join(delta.clone());
+        if normal(&known) != normal(&state.sent) {
+            let what = format!("n{} applied to {} what no client's write brought: {delta:?}", machine + 1, shown(&id));
+            return self.violated(what);
+        }
+        state.ever.entry(machine).or_default().join(delta.clone());
+        if is_periodic {
+            self.recent.push(Recent { machine, key: id.clone(), delta });
+        } else {
+            state.ledgers.entry(machine).or_default().join(delta);
+        }
+        self.dirty.entry(machine).or_default().push(id);
+    }
+
+    /// A machine's log was synced: what was young is as durable as the rest.
+    /// A power failure where the log is synced by periods: the young is gone, perhaps.
+    pub fn lost_power(&mut self, machine: usize) {
+        self.recent.retain(|recent| recent.machine != machine);
+    }
+
+    /// A machine's log was synced: what was young is as durable as the rest.
+    pub fn synced(&mut self, machine: usize) {
+        let (its, others): (Vec<Recent>, Vec<Recent>) =
+            std::mem::take(&mut self.recent).into_iter().partition(|recent| recent.machine == machine);
+        self.recent = others;
+        for Recent { key, delta, .. } in its {
+            self.keys.entry(key).or_default().ledgers.entry(machine).or_default().join(delta);
+        }
+    }
+
+    /// An owner may have lost what a read showed.
+    pub fn void_promises(&mut self) {
+        self.keys.values_mut().for_each(|state| state.promised = Partition::default());
+    }
+
+    /// A blocking read of a quorum showed this: it stays.
+    pub fn promise(&mut self, key: &KeyId, found: &Found, operations: &dyn Fn(&Bytes) -> Option<usize>) {
+        let Some(state) = self.keys.get_mut(key) else { return };
+        for operation in values_of(found).into_iter().filter_map(operations) {
+            let mut twins = state.mutations.iter().filter(|sent| sent.operation == operation);
+            // Which of several twins it showed is not known.
+            if let (Some(sent), None) = (twins.next(), twins.next()) {
+                state.promised.join(sent.delta.clone());
+            }
+        }
+    }
+
+    /// A coordinator was told that this is kept for an owner.
+    pub fn hinted(&mut self, keeper: usize, target: usize, bytes: &Bytes) {
+        if let Ok(Mutation { table, key, delta, .. }) = Mutation::decode(bytes) {
+            self.hints.push((keeper, target, (table, key), delta));
+        }
+    }
+
+    /// The keeper's disk lost hints, and it said so.
+    pub fn hints_lost(&mut self, keeper: usize) {
+        self.hints.retain(|(by, ..)| *by != keeper);
+    }
+
+    /// What was delivered to this machine may be lost again.
+    pub fn hints_unproved(&mut self, target: usize) {
+        self.hints.retain(|(_, for_whom, ..)| *for_whom != target);
+    }
+
+    /// No hint is owed any more: each is where it belongs.
+    pub fn hints_are_there(&mut self, target: usize, read: impl Fn(&KeyId) -> Result<Partition, String>) {
+        let mut lacks = Vec::new();
+        for (keeper, _, key, delta) in self.hints.iter().filter(|(_, for_whom, ..)| *for_whom == target) {
+            let Ok(found) = read(key) else { continue };
+            let mut both = found.clone();
+            both.join(delta.clone());
+            if normal(&both) != normal(&found) {
+                lacks.push(format!(
+                    "n{} kept a hint of {} for n{}, which does not have it though none is owed",
+                    keeper + 1,
+                    shown(key),
+                    target + 1
+                ));
+            }
+        }
+        self.violations.append(&mut lacks);
+    }
+
+    /// All that a machine held is gone.
+    pub fn destroyed(&mut self, machine: usize) {
+        self.recent.retain(|recent| recent.machine != machine);
+        self.dirty.remove(&machine);
+        self.hints_lost(machine);
+        self.hints_unproved(machine);
+        self.keys.values_mut().for_each(|state| drop(state.ledgers.remove(&machine)));
+    }
+
+    /// What a machine found after its start must hold all that it said is durable. `all`: every key, not only those that
+    /// changed since the last look.
+    pub fn recovered(&mut self, machine: usize, all: bool, read: impl Fn(&KeyId) -> Result<Partition, String>) {
+        let mut keys = self.dirty.remove(&machine).unwrap_or_default();
+        if all {
+            keys = self.keys.keys().cloned().collect();
+        }
+        keys.sort();
+        keys.dedup();
+        for key in keys {
+            let Some(ledger) = self.keys.get(&key).and_then(|state| state.ledgers.get(&machine)) else { continue };
+            self.checks += 1;
+            // A disk that fails a read now is looked at again at the next start, and in the end.
+            let Ok(found) = read(&key) else { continue };
+            let mut both = found.clone();
+            both.join(ledger.clone());
+            if normal(&both) != normal(&found) {
+                let what = format!(
+                    "n{} said that it holds what it does not, of {}:\n  said  {:?}\n  holds {:?}",
+                    machine + 1,
+                    shown(&key),
+                    normal(ledger),
+                    normal(&found)
+                );
+                self.violations.push(what);
+            }
+        }
+    }
+
+    /// A client was told that W owners have its write.
+    pub fn acked(&mut self, operation: usize, key: &KeyId, owners: &[usize], need: usize) {
+        self.checks += 1;
+        let Some(state) = self.keys.get(key) else { return };
+        // Tried twice it has two ids; either will do.
+        let twins = state.mutations.iter().filter(|sent| sent.operation == operation);
+        let held = twins.map(|sent| {
+            let holders = owners.iter().copied().filter(|owner| self.said(*owner, key, &sent.delta));
+            holders.collect::<Vec<usize>>()
+        });
+        // A delete that found nothing writes nothing.
+        let Some(holders) = held.max_by_key(Vec::len) else { return };
+        if holders.len() < need {
+            let what = format!(
+                "operation {operation} was acknowledged at {need} owners, and only {holders:?} of {owners:?} ever had it durably"
+            );
+            self.violated(what);
+        }
+    }
+
+    /// What a machine said is durable there of a key.
+    pub fn ledger(&self, machine: usize, key: &KeyId) -> Partition {
+        self.keys.get(key).and_then(|state| state.ledgers.get(&machine)).cloned().unwrap_or_default()
+    }
+
+    /// Where a register's write stands among others: the key of its value, or of its floor.
+    pub fn register_key(&self, operation: usize, key: &KeyId) -> Option<Key> {
+        let table = self.tables.get(&key.0).filter(|table| table.kind == TableKind::Lww)?;
+        let sent = self.keys.get(key)?.mutations.iter().find(|sent| sent.operation == operation)?;
+        let value = sent.delta.cell(&ClusteringKey::default(), &CellId::simple(table.value_column()));
+        value.and_then(|cell| cell.lww.as_ref()).map(|lww| lww.key).or(sent.delta.floor)
+    }
+
+    /// Whether the machine's replica ever said so.
+    fn said(&self, machine: usize, key: &KeyId, delta: &Partition) -> bool {
+        let ever = self.keys.get(key).and_then(|state| state.ever.get(&machine)).cloned().unwrap_or_default();
+        let mut both = ever.clone();
+        both.join(delta.clone());
+        both == ever
+    }
+
+    pub fn expect(&self, now: Micros, wall: i64, key: KeyId, owners: &[usize]) -> Expectation {
+        let state = self.keys.get(&key);
+        let ledger =
+            |owner: &usize| (*owner, state.and_then(|state| state.ledgers.get(owner)).cloned().unwrap_or_default());
+        let promised = state.map(|state| state.promised.clone()).unwrap_or_default();
+        Expectation { ledgers: owners.iter().map(ledger).collect(), promised, key, began: now, wall, is_void: false }
+    }
+
+    /// Whether a read of R owners may show this. `walls`: what the coordinator's clock showed, at its least and its most.
+    pub fn read(
+        &mut self,
+        expectation: &Expectation,
+        need: usize,
+        found: &Found,
+        walls: (i64, i64),
+        operations: &dyn Fn(&Bytes) -> Option<usize>,
+    ) -> Result<(), String> {
+        self.checks += 1;
+        if expectation.is_void {
+            return Ok(());
+        }
+        let Some(table) = self.tables.get(&expectation.key.0) else { return Ok(()) };
+        let none = KeyState::default();
+        let state = self.keys.get(&expectation.key).unwrap_or(&none);
+        let mut shown_mutations = Vec::new();
+        for value in values_of(found) {
+            let Some(operation) = operations(value) else {
+                return Err(format!("it shows bytes that nobody wrote: {value:?}"));
+            };
+            let Some(sent) = state.mutations.iter().find(|sent| sent.operation == operation) else {
+                return Err(format!("it shows the value of operation {operation}, which was not sent for this key"));
+            };
+            if shown_mutations.iter().any(|shown: &&SentMutation| shown.operation == operation) {
+                return Err(format!("it shows operation {operation} twice"));
+            }
+            shown_mutations.push(sent);
+        }
+        let mut why = Vec::new();
+        for subset in subsets(expectation.ledgers.len(), need) {
+            let mut least = Partition::default();
+            subset.iter().for_each(|index| least.join(expectation.ledgers[*index].1.clone()));
+            if 2 * need > expectation.ledgers.len() {
+                least.join(expectation.promised.clone());
+            }
+            let judged = match table.kind {
+                TableKind::Lww => judge_register(table, &least, state, found, &shown_mutations, walls),
+                TableKind::Causal => judge_siblings(table, &least, state, &shown_mutations, walls),
+            };
+            match judged {
+                Ok(()) => return Ok(()),
+                Err(because) => {
+                    let who: Vec<String> =
+                        subset.iter().map(|index| format!("n{}", expectation.ledgers[*index].0 + 1)).collect();
+                    why.push(format!("  not by {}: {because}", who.join(" and ")));
+                }
+            }
+        }
+        Err(format!("no {need} owners may have answered so:\n{}", why.join("\n")))
+    }
+
+    /// A blocking read was answered: R owners hold what it showed, or newer. `held`: what the owners that run hold now.
+    pub fn read_is_held(
+        &self,
+        key: &KeyId,
+        (held, away): (&[Partition], usize),
+        need: usize,
+        found: &Found,
+        operations: &dyn Fn(&Bytes) -> Option<usize>,
+    ) -> Result<(), String> {
+        let Some(state) = self.keys.get(key) else { return Ok(()) };
+        for operation in values_of(found).into_iter().filter_map(operations) {
+            let twins: Vec<&SentMutation> = state.mutations.iter().filter(|sent| sent.operation == operation).collect();
+            let knows = |held: &&Partition| {
+                let knows_one = |sent: &&SentMutation| {
+                    let mut both = (*held).clone();
+                    both.join(sent.delta.clone());
+                    normal(&both) == normal(held)
+                };
+                twins.iter().any(knows_one)
+            };
+            let holders = held.iter().filter(knows).count();
+            if holders + away < need {
+                return Err(format!(
+                    "{holders} owners hold operation {operation}, which a blocking read of {need} showed"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all R owners that may answer know of this key, and nobody wrote what could hide it.
+    pub fn must_be_listed(&self, expectation: &Expectation, need: usize, wall: i64) -> bool {
+        let Some(table) = self.tables.get(&expectation.key.0) else { return false };
+        let Some(state) = self.keys.get(&expectation.key) else { return false };
+        if expectation.is_void || state.mutations.len() != 1 {
+            return false;
+        }
+        subsets(expectation.ledgers.len(), need).into_iter().all(|subset| {
+            let mut least = Partition::default();
+            subset.iter().for_each(|index| least.join(expectation.ledgers[*index].1.clone()));
+            matches!(present(&least, table, stamp(wall), false), Ok(shown) if shown.found != Found::Nothing)
+        })
+    }
+
+    /// In the end: what an owner holds is all that was ever durable somewhere and nothing that was not sent.
+    pub fn end(&mut self, key: &KeyId, held: &[(usize, Partition)]) {
+        self.checks += 1;
+        let Some(state) = self.keys.get(key) else { return };
+        let mut violations = Vec::new();
+        let mut sent = state.sent.clone();
+        for (machine, partition) in held {
+            let mut must = partition.clone();
+            state.ledgers.values().for_each(|ledger| must.join(ledger.clone()));
+            if normal(&must) != normal(partition) {
+                violations.push(format!(
+                    "in the end n{} lacks of {} what was durable: it has {:?}, and should have {:?}",
+                    machine + 1,
+                    shown(key),
+                    normal(partition),
+                    normal(&must)
+                ));
+            }
+            sent.join(partition.clone());
+        }
+        if normal(&sent) != normal(&state.sent) {
+            violations.push(format!("in the end {} holds what nobody sent", shown(key)));
+        }
+        if let Some(((first, one), rest)) = held.split_first().map(|(first, rest)| ((first.0, &first.1), rest)) {
+            for (machine, other) in rest {
+                if normal(one) != normal(other) || one.digest(None, Seal::NONE) != other.digest(None, Seal::NONE) {
+                    violations.push(format!(
+                        "in the end n{} and n{} differ on {}:\n  {:?}\n  {:?}",
+                        first + 1,
+                        machine + 1,
+                        shown(key),
+                        normal(one),
+                        normal(other)
+                    ));
+                }
+            }
+        }
+        self.violations.append(&mut violations);
+    }
+}
+
+/// A register: joined with what was shown, some owners' state shows just that.
+fn judge_register(
+    table: &Table,
+    least: &Partition,
+    state: &KeyState,
+    found: &Found,
+    mutations: &[&SentMutation],
+    walls: (i64, i64),
+) -> Result<(), String> {
+    let mut possible = least.clone();
+    match mutations {
+        // Any delete that was sent may have been seen, and any value that has expired since: it hides what is older.
+        [] => {
+            let hides = |sent: &&SentMutation| sent.delta.floor.is_some() || has_expired(table, &sent.delta, walls.1);
+            state.mutations.iter().filter(hides).for_each(|sent| possible.join(sent.delta.clone()));
+        }
+        mutations => mutations.iter().for_each(|sent| possible.join(sent.delta.clone())),
+    }
+    let mut instead = String::new();
+    for wall in [walls.0, walls.1] {
+        match present(&possible, table, stamp(wall), false) {
+            Ok(presented) if presented.found == *found => return Ok(()),
+            Ok(presented) => instead = format!("{:?}", presented.found),
+            Err(error) => instead = error.to_string(),
+        }
+    }
+    // What expires may be replaced by nothing else: a read that shows an older value after the newer expired does not exist,
+    // because the newer one hides it.
+    Err(format!("at least {instead} was there, and it shows {found:?}"))
+}
+
+/// A bucket: no sibling is missing that no sent context covered, none is shown that these owners knew to be replaced.
+fn judge_siblings(
+    table: &Table,
+    least: &Partition,
+    state: &KeyState,
+    shown: &[&SentMutation],
+    walls: (i64, i64),
+) -> Result<(), String> {
+    let cell = CellId::simple(table.value_column());
+    let row = ClusteringKey::default();
+    for sent in shown {
+        let may_be_shown = |twin: &SentMutation| {
+            let mut both = least.clone();
+            both.join(twin.delta.clone());
+            let lives = |wall| dots_of(&both, &row, &cell, wall).contains(&twin.mid);
+            lives(walls.0) || lives(walls.1)
+        };
+        if !state.mutations.iter().filter(|twin| twin.operation == sent.operation).any(may_be_shown) {
+            return Err(format!("operation {} was replaced, or had expired", sent.operation));
+        }
+    }
+    let late = dots_of(least, &row, &cell, walls.1);
+    for dot in dots_of(least, &row, &cell, walls.0).into_iter().filter(|dot| late.contains(dot)) {
+        let operation = state.mutations.iter().find(|sent| sent.mid == dot).map(|sent| sent.operation);
+        if shown.iter().any(|sent| Some(sent.operation) == operation) {
+            continue;
+        }
+        let covers = |sent: &SentMutation| {
+            let seen = sent.delta.cell(&row, &cell).and_then(|cell| cell.dots.as_ref());
+            sent.mid != dot && seen.is_some_and(|dots| dots.seen.contains(dot))
+        };
+        if !state.mutations.iter().any(covers) {
+            return Err(format!("the sibling of operation {operation:?} is missing, and no context covered it"));
+        }
+    }
+    Ok(())
+}
+
+/// Every live dot that has not expired, twins too.
+fn dots_of(partition: &Partition, row: &ClusteringKey, cell: &CellId, wall: i64) -> Vec<Dot> {
+    let dots = partition.cell(row, cell).and_then(|cell| cell.dots.as_ref());
+    let lives = dots.into_iter().flat_map(|dots| dots.live.iter());
+    lives.filter(|(_, live)| live.exp.is_none_or(|ends| ends > stamp(wall))).map(|(dot, _)| *dot).collect()
+}
+
+fn has_expired(table: &Table, delta: &Partition, wall: i64) -> bool {
+    let value = delta.cell(&ClusteringKey::default(), &CellId::simple(table.value_column()));
+    let ends = value.and_then(|cell| cell.lww.as_ref()).and_then(|lww| lww.exp);
+    ends.is_some_and(|ends| ends <= stamp(wall))
+}
+
+fn values_of(found: &Found) -> Vec<&Bytes> {
+    match found {
+        Found::Nothing => Vec::new(),
+        Found::One(value) => vec![&value.value],
+        Found::Siblings { siblings, .. } => siblings.iter().map(|sibling| &sibling.value.value).collect(),
+    }
+}
+
+pub fn normal(partition: &Partition) -> Partition {
+    partition.clone().normal(None, Seal::NONE)
+}
+
+fn shown((_, key): &KeyId) -> String {
+    String::from_utf8_lossy(key.as_bytes()).into_owned()
+}
+
+fn stamp(wall: i64) -> Timestamp {
+    crate::time::stamp(wall)
+}
+
+/// All choices of `size` of so many.
+pub fn subsets(count: usize, size: usize) -> Vec<Vec<usize>> {
+    (0u32..1 << count)
+        .filter(|mask| mask.count_ones() as usize == size)
+        .map(|mask| (0..count).filter(|index| mask >> index & 1 == 1).collect())
+        .collect()
+}

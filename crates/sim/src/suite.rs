@@ -1,0 +1,167 @@
+//! Many seeds: what CI and a soak run, and what they must have met on the way.
+
+use crate::{Plan, Report, mutant::Mutant, plan::FaultKind, run, time::SECOND};
+use kula_clock::{Clock, SystemClock};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+/// One seed in so many is run twice, and must make the same history.
+const TWICE_ONE_IN: u64 = 20;
+
+/// What a run of many seeds must have met besides every kind of fault.
+const SOMETIMES: [&str; 21] = [
+    "connections reset",
+    "declared down",
+    "fenced",
+    "flushes",
+    "hedges",
+    "hints delivered",
+    "hints kept",
+    "links changed",
+    "pages",
+    "reads answered",
+    "reads failed",
+    "repairs sent",
+    "scans failed",
+    "starts refused",
+    "keyspaces altered",
+    "tables dropped",
+    "tables made",
+    "writes tried again",
+    "writes acknowledged",
+    "writes refused",
+    "writes unknown",
+];
+
+/// What to run.
+pub struct Suite {
+    pub first: u64,
+    /// So many seeds, or fewer if the time is over.
+    pub seeds: u64,
+    pub within: Option<Duration>,
+    pub threads: usize,
+    /// Whether all that must be met sometimes must be met in this run.
+    pub is_complete: bool,
+}
+
+/// What it came to.
+#[derive(Default)]
+pub struct Outcome {
+    pub seeds: u64,
+    pub operations: u64,
+    /// Virtual microseconds under load, and in all.
+    pub loaded: u64,
+    pub virtual_time: u64,
+    pub real: Duration,
+    pub twice: u64,
+    pub counts: BTreeMap<&'static str, u64>,
+    pub failed: Vec<(u64, Vec<String>)>,
+    /// Two histories of one seed.
+    pub apart: Vec<u64>,
+}
+
+impl Suite {
+    pub fn run(&self) -> Outcome {
+        let clock = SystemClock::new();
+        let (next, stop, outcome) =
+            (AtomicU64::new(self.first), AtomicBool::new(false), Mutex::new(Outcome::default()));
+        thread::scope(|scope| {
+            for _ in 0..self.threads.max(1) {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        let is_late = self.within.is_some_and(|within| clock.mono().0 >= within);
+                        if seed >= self.first + self.seeds || is_late {
+                            return;
+                        }
+                        let plan = Plan::of(seed);
+                        let report = run(&plan, false);
+                        let again = seed.is_multiple_of(TWICE_ONE_IN).then(|| run(&plan, false));
+                        let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+                        outcome.add(report, again);
+                        // A few failures say as much as many.
+                        stop.fetch_or(outcome.failed.len() >= 5, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        let mut outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
+        outcome.real = clock.mono().0;
+        outcome.failed.sort();
+        outcome
+    }
+
+    /// What the run lacks; empty: nothing.
+    pub fn never_met(&self, outcome: &Outcome) -> Vec<&'static str> {
+        let wanted = FaultKind::NAMES.iter().chain(&SOMETIMES);
+        let missed = wanted.filter(|name| !outcome.counts.contains_key(*name));
+        if self.is_complete { missed.copied().collect() } else { Vec::new() }
+    }
+}
+
+/// The suite itself is tested: a plan whose clients want more acks than there are owners must be found out.
+pub fn canary() -> Report {
+    let plan = Plan { is_canary: true, ..Plan::of(1) };
+    run(&plan, false)
+}
+
+/// How many seeds it took to find a planted mistake; `None`: it lived through all of them.
+pub fn hunt(mutant: Mutant, seeds: u64) -> Option<(u64, String)> {
+    (1..=seeds).find_map(|seed| {
+        let plan = Plan { mutant: Some(mutant), ..Plan::of(seed) };
+        let found = run(&plan, false).violations.into_iter().next()?;
+        Some((seed, found.lines().next().unwrap_or_default().to_owned()))
+    })
+}
+
+impl Outcome {
+    fn add(&mut self, report: Report, again: Option<Report>) {
+        self.seeds += 1;
+        self.operations += report.trace.counts().get("operations").copied().unwrap_or_default();
+        self.loaded += report.loaded;
+        self.virtual_time += report.virtual_time;
+        for (what, times) in report.trace.counts() {
+            *self.counts.entry(what).or_default() += times;
+        }
+        if let Some(again) = again {
+            self.twice += 1;
+            self.virtual_time += again.virtual_time;
+            if (again.hash, again.events) != (report.hash, report.events) {
+                self.apart.push(report.seed);
+            }
+        }
+        if !report.violations.is_empty() {
+            self.failed.push((report.seed, report.violations));
+        }
+    }
+
+    pub fn is_good(&self) -> bool {
+        self.failed.is_empty() && self.apart.is_empty()
+    }
+
+    pub fn print(&self) {
+        #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
+        let hours = |micros: u64| micros as f64 / SECOND as f64 / 3_600.0;
+        #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
+        let ratio = self.virtual_time as f64 / SECOND as f64 / self.real.as_secs_f64().max(0.001);
+        println!("seeds             {} ({} of them twice)", self.seeds, self.twice);
+        println!("loaded hours      {:.1} of {:.1} virtual ones", hours(self.loaded), hours(self.virtual_time));
+        println!("operations        {}", self.operations);
+        println!("virtual : real    {ratio:.0} : 1, in {:.0} s", self.real.as_secs_f64());
+        println!("faults");
+        for name in FaultKind::NAMES {
+            println!("  {name:<18}{}", self.counts.get(name).copied().unwrap_or_default());
+        }
+        println!("met");
+        for (what, times) in self.counts.iter().filter(|(what, _)| !FaultKind::NAMES.contains(what)) {
+            println!("  {what:<24}{times}");
+        }
+    }
+}

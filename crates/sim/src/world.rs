@@ -1,0 +1,526 @@
+//! The world: machines with their disks and clocks, the network between them, and one queue of what happens next.
+//!
+//! One thread, one seed, no clock: the queue is ordered by virtual time and by the order of scheduling, every delay is drawn
+//! from the seed, so a plan always makes the same history.
+
+use crate::{
+    mutant::Mutant,
+    net::{Later, Moment, Net, NetEvent, Piece, ProcessId},
+    oracle::Oracle,
+    plan::Plan,
+    process::{Host, Message, Out, Posted, Process, Queue, Seen, StartFailure, Step, start},
+    time::{MILLISECOND, Micros, SECOND, SimClock, WallClock, mono},
+    trace::Trace,
+};
+use kula_disk::{SimDisk, Survivors};
+use kula_lattice::Mutation;
+use kula_storage::SyncMode;
+use kula_testkit::Random;
+use kula_types::{Map, NodeId};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// One thing that is going to happen.
+pub enum Happening {
+    Message {
+        process: ProcessId,
+        message: Message,
+    },
+    Net(NetEvent),
+    /// The fault with this number begins, or ends.
+    Fault {
+        index: usize,
+        begins: bool,
+    },
+    Operation {
+        index: usize,
+    },
+    Start {
+        machine: usize,
+    },
+    PowerOff {
+        machine: usize,
+        survivors: u64,
+    },
+}
+
+/// A machine: what outlives its processes.
+pub struct Machine {
+    pub host: Host,
+    pub disk: SimDisk,
+    pub wall: WallClock,
+    pub process: Option<Process>,
+    /// Stopped by a signal: what comes waits here.
+    pub parked: Option<Vec<Message>>,
+    /// Lost its power: nobody answers, not even its system.
+    pub is_off: bool,
+    /// Faults of its disk that are under way or planned: they may stop a start.
+    pub disk_faults: usize,
+    /// Since its process started its disk failed in a way that does not pass: it may end itself.
+    pub may_fence: bool,
+    /// The next failure of its disk is a power loss.
+    pub crashes_inside: bool,
+    /// With its next acknowledgement its power goes.
+    pub dies_at_ack: Option<u64>,
+    /// Its data is gone, or is a copy: the others refuse it.
+    pub is_outcast: bool,
+    mono_base: Micros,
+    started: Micros,
+    queues: BTreeMap<Queue, Micros>,
+    pub node: Option<NodeId>,
+}
+
+/// An answer of a coordinator or of a catalogue, on its way to a client.
+pub struct Answers<T>(Arc<Mutex<Vec<(usize, T)>>>);
+
+impl<T> Clone for Answers<T> {
+    fn clone(&self) -> Self {
+        Answers(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Default for Answers<T> {
+    fn default() -> Self {
+        Answers(Arc::default())
+    }
+}
+
+impl<T> Answers<T> {
+    pub fn put(&self, operation: usize, answer: T) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((operation, answer));
+    }
+
+    pub fn take(&self) -> Vec<(usize, T)> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+pub struct World {
+    pub now: Micros,
+    pub plan: Plan,
+    pub machines: Vec<Machine>,
+    pub net: Net,
+    pub oracle: Oracle,
+    pub trace: Trace,
+    pub random: Random,
+    queue: BTreeMap<(Micros, u64), Happening>,
+    scheduled: u64,
+    boots: u64,
+    /// Which operation a coordinator's request serves.
+    requests: Map<(u64, usize, u64), usize>,
+    /// The operation that is being handed over now.
+    pub handing_over: Option<usize>,
+    /// Which client's write a mutation is.
+    pub by_machine: Map<NodeId, usize>,
+    pub started: u64,
+    /// How often data was lost that somebody had been told of.
+    pub losses: u64,
+}
+
+impl World {
+    pub fn new(plan: Plan, keeps_lines: bool) -> World {
+        let mut random = Random::new(plan.seed);
+        let machines = plan.hosts.iter().map(|host| Machine::new(host.clone(), SimDisk::new(random.next()))).collect();
+        let mut world = World {
+            now: 0,
+            machines,
+            net: Net::default(),
+            oracle: Oracle::default(),
+            trace: Trace::new(keeps_lines),
+            random,
+            queue: BTreeMap::new(),
+            scheduled: 0,
+            boots: 0,
+            requests: Map::default(),
+            handing_over: None,
+            by_machine: Map::default(),
+            started: 0,
+            losses: 0,
+            plan,
+        };
+        for machine in 0..world.machines.len() {
+            let at = world.random.next() % SECOND;
+            world.schedule(at, Happening::Start { machine });
+        }
+        world
+    }
+
+    pub fn schedule(&mut self, after: Micros, what: Happening) {
+        self.scheduled += 1;
+        self.queue.insert((self.now + after, self.scheduled), what);
+    }
+
+    /// The next thing up to `until`, if there is one; the time is then its.
+    pub fn next(&mut self, until: Micros) -> Option<Happening> {
+        let first = self.queue.first_entry().filter(|first| first.key().0 <= until);
+        match first {
+            Some(first) => {
+                let ((at, _), what) = first.remove_entry();
+                self.now = at;
+                Some(what)
+            }
+            None => {
+                self.now = until;
+                None
+            }
+        }
+    }
+
+    pub fn message(&mut self, process: ProcessId, message: Message) {
+        let machine = &mut self.machines[process.machine];
+        if machine.process.as_ref().is_none_or(|running| running.id != process) {
+            return;
+        }
+        if let Some(parked) = &mut machine.parked {
+            return parked.push(message);
+        }
+        self.trace.mix(self.now ^ (process.machine as u64) << 56);
+        self.step(process.machine, |process, step| process.handle(message, step));
+    }
+
+    /// Lets a process act, and does what it wants of the world.
+    pub fn step(&mut self, machine: usize, act: impl FnOnce(&mut Process, &mut Step)) {
+        let now = self.now;
+        let of = &mut self.machines[machine];
+        let Some(mut process) = of.process.take() else { return };
+        process.clock.set(of.mono_base + now - of.started, of.wall.at(now));
+        let (mut outs, mut later) = (Vec::new(), Vec::new());
+        act(&mut process, &mut Step { random: &mut self.random, outs: &mut outs, later: &mut later });
+        let posted = process.post.take();
+        let id = process.id;
+        self.machines[machine].process = Some(process);
+        // The oracle hears first what was durable, and then who was told.
+        for out in outs {
+            self.out(id, out);
+        }
+        for (after, message) in later {
+            self.queue_message(id, after, message);
+        }
+        for posted in posted {
+            match posted {
+                Posted::Message(message) => self.queue_message(id, 0, message),
+                Posted::Seen(seen) => self.seen(id, seen),
+            }
+        }
+    }
+
+    /// A message without delay waits its turn in its room's mailbox.
+    fn queue_message(&mut self, process: ProcessId, after: Micros, message: Message) {
+        let Some(machine) = self.machines.get_mut(process.machine) else { return };
+        let after = if after > 0 {
+            after
+        } else {
+            let hop = 2 + self.random.next() % 30;
+            let last = machine.queues.entry(message.queue()).or_default();
+            *last = (*last + 1).max(self.now + hop);
+            *last - self.now
+        };
+        self.schedule(after, Happening::Message { process, message });
+    }
+
+    fn out(&mut self, process: ProcessId, out: Out) {
+        let mut later = Later::new();
+        let mut moment = Moment { now: self.now, random: &mut self.random, later: &mut later };
+        match out {
+            Out::Connect { attempt, address } => {
+                let to = self.machines.iter().position(|machine| machine.host.address == address);
+                if let Some(to) = to {
+                    self.net.connect(process, attempt, to, &mut moment);
+                }
+            }
+            Out::Send { connection, bytes } => {
+                self.trace.mix(bytes.len() as u64);
+                self.net.send(connection, process, Piece::Bytes(bytes), &mut moment);
+            }
+            Out::Close { connection } => self.net.close(connection, process, &mut moment),
+            Out::Fence { cause } => self.fenced(process.machine, &cause),
+            Out::Seen(seen) => self.seen(process, seen),
+        }
+        self.net_later(later);
+    }
+
+    pub fn net_later(&mut self, later: Later) {
+        for (at, event) in later {
+            self.schedule(at.saturating_sub(self.now), Happening::Net(event));
+        }
+    }
+
+    fn seen(&mut self, process: ProcessId, seen: Seen) {
+        let name = process.machine + 1;
+        match seen {
+            Seen::Applied { mutation } => {
+                self.trace.mix_bytes(&mutation[..mutation.len().min(16)]);
+                let is_periodic = matches!(self.machines[process.machine].host.storage.sync, SyncMode::Periodic { .. });
+                self.trace.line(self.now, || format!("n{name} holds {}", brief(&mutation)));
+                self.oracle.applied(process.machine, &mutation, is_periodic);
+                if let Some(survivors) = self.machines[process.machine].dies_at_ack.take() {
+                    // The answer may be on its way, or not yet.
+                    let after = self.random.next() % 400;
+                    self.schedule(after, Happening::PowerOff { machine: process.machine, survivors });
+                }
+            }
+            Seen::Sent { coordinator, request, mutation } => {
+                let key = (process.boot, coordinator, request);
+                if let Some(operation) = self.handing_over {
+                    self.requests.entry(key).or_insert(operation);
+                }
+                if let Some(bytes) = mutation
+                    && let Some(operation) = self.requests.get(&key).copied()
+                    && let Ok(mutation) = Mutation::decode(&bytes)
+                {
+                    self.oracle.mutation_sent(operation, &mutation);
+                }
+            }
+            Seen::LogSynced => self.oracle.synced(process.machine),
+            Seen::Repaired { mutation } => {
+                self.trace.count("repairs sent");
+                self.trace.line(self.now, || format!("n{name} repairs {}", brief(&mutation)));
+            }
+            Seen::HintKept { target, mutation } => {
+                self.trace.count("hints kept");
+                if let Some(target) = self.by_machine.get(&target).copied() {
+                    self.trace
+                        .line(self.now, || format!("n{name} keeps a hint for n{}: {}", target + 1, brief(&mutation)));
+                    self.oracle.hinted(process.machine, target, &mutation);
+                }
+            }
+            Seen::HintDelivered { count } => self.trace.add("hints delivered", count),
+            Seen::HintGivenUp { why } => self.oracle.violated(format!("n{name} gave a hint up: {why}")),
+            // One read that the disk refuses is enough.
+            Seen::HintLost { .. } if self.machines[process.machine].may_fence => {
+                self.oracle.hints_lost(process.machine);
+                self.trace.count("hints lost to the disk")
+            }
+            Seen::HintLost { count } => {
+                self.oracle.violated(format!("n{name} lost {count} hints though its disk is sound"))
+            }
+            Seen::RingChanged { version } => self.trace.line(self.now, || format!("n{name} has ring {version}")),
+            Seen::Down { node } => {
+                self.trace.count("declared down");
+                let node = self.by_machine.get(&node).map_or(0, |machine| machine + 1);
+                self.trace.line(self.now, || format!("n{name} says that n{node} is down"));
+            }
+            Seen::Hedged => self.trace.count("hedges"),
+            Seen::Refused { why } => self.trace.count(why),
+            Seen::Link { what } => {
+                self.trace.count("links changed");
+                self.trace.line(self.now, || format!("n{name} {what}"));
+            }
+            Seen::Flushed { bytes } => {
+                self.trace.count("flushes");
+                self.trace.mix(bytes);
+            }
+        }
+    }
+
+    pub fn net_event(&mut self, event: NetEvent) {
+        let mut later = Later::new();
+        match event {
+            NetEvent::Knock { connection } => {
+                let to = self.net.target(connection);
+                let Some(machine) = to.map(|to| &self.machines[to]) else { return };
+                let (process, is_on) = (machine.process.as_ref().map(|process| process.id), !machine.is_off);
+                let taken = self.net.knocked(
+                    connection,
+                    process,
+                    is_on,
+                    &mut Moment { now: self.now, random: &mut self.random, later: &mut later },
+                );
+                if let Some(process) = taken {
+                    self.queue_message(process, 0, Message::Accepted { connection });
+                }
+            }
+            NetEvent::Answered { connection, accepted } => {
+                if let Some((process, attempt)) = self.net.answered(connection, accepted) {
+                    self.queue_message(process, 0, Message::Connected { attempt, accepted, connection });
+                }
+            }
+            NetEvent::Arrive { connection, end, piece } => {
+                let machines = &self.machines;
+                let is_alive = |process: ProcessId| {
+                    machines[process.machine].process.as_ref().is_some_and(|running| running.id == process)
+                };
+                let to = self.net.arrived(
+                    connection,
+                    end,
+                    &piece,
+                    is_alive,
+                    &mut Moment { now: self.now, random: &mut self.random, later: &mut later },
+                );
+                if let Some(process) = to {
+                    self.queue_message(process, 0, Message::Arrived { connection, piece });
+                }
+            }
+        }
+        self.net_later(later);
+    }
+
+    /// A process starts on a machine; the oracle looks at what it found.
+    pub fn start(&mut self, machine: usize) {
+        if self.machines[machine].process.is_some() {
+            return;
+        }
+        self.boots += 1;
+        let id = ProcessId { machine, boot: self.boots << 8 | machine as u64 };
+        let (now, base) = (self.now, self.random.next() % (3_600 * SECOND));
+        let of = &mut self.machines[machine];
+        (of.is_off, of.started, of.mono_base) = (false, now, base);
+        of.queues.clear();
+        let clock = Arc::new(SimClock::new(base, of.wall.at(now)));
+        match start(&of.host, id, &of.disk, &clock, &mut self.random, self.plan.mutant) {
+            Ok(process) => {
+                self.started += 1;
+                self.trace.line(now, || format!("n{} starts with ring {}", machine + 1, process.ring.version));
+                let node = process.node;
+                if !of.is_outcast {
+                    self.by_machine.insert(node, machine);
+                    self.oracle.recovered(machine, false, |(table, key)| {
+                        process.holds(*table, key).map_err(|error| error.to_string())
+                    });
+                }
+                let of = &mut self.machines[machine];
+                of.may_fence = of.disk_faults > 0 && of.may_fence;
+                of.node = Some(node);
+                of.process = Some(process);
+                self.step(machine, |process, step| process.started(step));
+            }
+            Err(failure) => self.not_started(machine, &failure),
+        }
+    }
+
+    fn not_started(&mut self, machine: usize, failure: &StartFailure) {
+        let of = &mut self.machines[machine];
+        of.disk.kill();
+        self.trace.count("starts refused");
+        if std::mem::take(&mut of.crashes_inside) {
+            let survivors = Survivors::Seeded(self.random.next());
+            self.lose_power(machine, survivors);
+        }
+        let of = &mut self.machines[machine];
+        self.trace.line(self.now, || format!("n{} does not start: {failure:?}", machine + 1));
+        if of.disk_faults > 0 || of.may_fence {
+            // Somebody looks after the disk, and starts it again.
+            (of.disk_faults, of.may_fence) = (0, false);
+            of.disk.clear_faults();
+            of.disk.set_space(None);
+            self.schedule(SECOND, Happening::Start { machine });
+        } else if !of.is_outcast {
+            self.oracle.violated(format!("n{} does not start though its disk is sound: {failure:?}", machine + 1));
+        }
+    }
+
+    /// The process ends at once. `said`: its system lives, and closes its connections.
+    pub fn end_process(&mut self, machine: usize, said: bool) {
+        let of = &mut self.machines[machine];
+        of.parked = None;
+        let Some(process) = of.process.take() else { return };
+        let id = process.id;
+        drop(process);
+        of.disk.kill();
+        let mut later = Later::new();
+        self.net.process_gone(id, said, &mut Moment { now: self.now, random: &mut self.random, later: &mut later });
+        self.net_later(later);
+    }
+
+    /// The disk failed under it, and it stopped by itself, as it must.
+    fn fenced(&mut self, machine: usize, cause: &str) {
+        if self.machines[machine].process.is_none() {
+            return;
+        }
+        self.trace.count("fenced");
+        self.trace.line(self.now, || format!("n{} is fenced: {cause}", machine + 1));
+        if self.plan.mutant == Some(Mutant::FenceIgnored) {
+            return;
+        }
+        if !self.machines[machine].may_fence {
+            self.oracle.violated(format!("n{} fenced itself though its disk is sound: {cause}", machine + 1));
+        }
+        self.end_process(machine, true);
+        // A restart trusts only what the disk holds: half of the time the machine is started anew too.
+        let crashes_inside = std::mem::take(&mut self.machines[machine].crashes_inside);
+        if crashes_inside || self.random.percent(50) {
+            let survivors = Survivors::Seeded(self.random.next());
+            self.lose_power(machine, survivors);
+        }
+        let after = SECOND + self.random.next() % (5 * SECOND);
+        self.schedule(after, Happening::Start { machine });
+    }
+
+    /// What was not synced is gone, or not.
+    pub fn lose_power(&mut self, machine: usize, survivors: Survivors) {
+        let of = &mut self.machines[machine];
+        of.disk = of.disk.crash(survivors);
+        self.oracle.lost_power(machine);
+        if matches!(self.machines[machine].host.storage.sync, SyncMode::Periodic { .. }) {
+            self.losses += 1;
+            self.oracle.hints_unproved(machine);
+        }
+    }
+
+    /// Where a request for this key goes when it is handed to this machine.
+    pub fn owners(&self, machine: usize, table: kula_types::TableId, key: &kula_types::PartitionKey) -> Vec<usize> {
+        let Some(process) = &self.machines[machine].process else { return Vec::new() };
+        let Some(table) = process.schema.table(table) else { return Vec::new() };
+        let Some(settings) = process.ring.settings(&table.keyspace) else { return Vec::new() };
+        let owners = process.ring.preference_list(settings, process.ring.token(key)).owners;
+        owners.iter().filter_map(|owner| self.by_machine.get(owner).copied()).collect()
+    }
+
+    /// Whether a client is served there: its process runs, goes on, and is past the stamps of its last life.
+    pub fn serves(&self, machine: usize) -> bool {
+        let of = &self.machines[machine];
+        let is_settled = |process: &Process| process.settled_at <= mono(of.mono(self.now));
+        of.parked.is_none() && !of.is_outcast && of.process.as_ref().is_some_and(is_settled)
+    }
+
+    /// Machines that run, are not stopped, and belong.
+    pub fn running(&self) -> impl Iterator<Item = (usize, &Process)> {
+        self.machines
+            .iter()
+            .enumerate()
+            .filter(|(_, machine)| !machine.is_outcast)
+            .filter_map(|(index, machine)| Some((index, machine.process.as_ref()?)))
+    }
+}
+
+impl Machine {
+    pub fn new(host: Host, disk: SimDisk) -> Machine {
+        Machine {
+            host,
+            disk,
+            wall: WallClock::default(),
+            process: None,
+            parked: None,
+            is_off: false,
+            disk_faults: 0,
+            may_fence: false,
+            crashes_inside: false,
+            dies_at_ack: None,
+            is_outcast: false,
+            mono_base: 0,
+            started: 0,
+            queues: BTreeMap::new(),
+            node: None,
+        }
+    }
+
+    /// Its process's monotonic clock, now.
+    pub fn mono(&self, now: Micros) -> Micros {
+        self.mono_base + now - self.started
+    }
+}
+
+/// A mutation in a line of the trace.
+fn brief(bytes: &[u8]) -> String {
+    match Mutation::decode(&bytes::Bytes::copy_from_slice(bytes)) {
+        Ok(Mutation { key, mid, .. }) => format!("{} by {mid:?}", String::from_utf8_lossy(key.as_bytes())),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// How long a cluster may take to form.
+pub const FORMS_WITHIN: Micros = 60 * SECOND;
+/// How long a moment of the nemesis's clean-up takes.
+pub const HEAL_STEP: Micros = 10 * MILLISECOND;
