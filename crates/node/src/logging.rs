@@ -80,7 +80,8 @@ fn json<W: Write + Send + 'static>(out: W) -> impl Drain<Ok = (), Err = slog::Ne
     let time = slog::FnValue(|_: &Record| humantime::format_rfc3339_micros(now()).to_string());
     let level = slog::FnValue(|record: &Record| level_word(record.level()));
     let message = slog::PushFnValue(|record: &Record, to| to.emit(record.msg()));
-    let drain = slog_json::Json::new(out).set_newlines(true).set_flush(true);
+    // A line is one write: a node that is killed leaves no half of one.
+    let drain = slog_json::Json::new(io::BufWriter::new(out)).set_newlines(true).set_flush(true);
     Mutex::new(drain.add_key_value(o!("ts" => time, "level" => level, "msg" => message)).build()).fuse()
 }
 
@@ -192,6 +193,29 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    /// Counts what reaches the operating system.
+    struct Calls(Arc<Mutex<usize>>);
+
+    impl Write for Calls {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            *self.0.lock().unwrap() += 1;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_json_line_is_one_write_so_that_a_kill_leaves_no_half_of_one() {
+        let calls = Arc::new(Mutex::new(0));
+        let log = Logger::root(json(Calls(calls.clone())).fuse(), o!("node" => "n1"));
+        slog::info!(log, "replayed"; "actor" => "storage/commitlog", "event" => "replayed", "bytes" => 12);
+        slog::warn!(log, "no connection"; "actor" => "transport", "event" => "link_down", "why" => "x".repeat(5_000));
+        assert_eq!(*calls.lock().unwrap(), 2);
     }
 
     impl Written {

@@ -13,7 +13,10 @@ use kula_disk::{
     sim::{CrashImage, CrashImages},
 };
 use kula_lattice::{Digest, Join, Mutation, Partition, Slice};
-use kula_storage::{OpenedStorage, engine::FlushJob};
+use kula_storage::{
+    OpenedStorage,
+    engine::{FlushJob, Sharding},
+};
 use kula_testkit::Random;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -94,15 +97,12 @@ fn shown(storage: &OpenedStorage) -> Result<Vec<Digest>, String> {
 }
 
 /// A run that is recorded; each acknowledged batch is a mark.
-fn record(seed: u64) -> (SimDisk, Truth) {
+fn record(seed: u64) -> (SimDisk, Sharding, Truth) {
     let disk = SimDisk::recording(seed);
     let mut batches = batches(seed, BATCHES);
     let mut storage = open_on(&disk).unwrap();
     let sharding = storage.engine.sharding;
-    for batch in &mut batches {
-        // The log takes a batch shard by shard.
-        batch.sort_by_key(|(mutation, _)| sharding.shard_of(mutation.token));
-    }
+    batches.iter_mut().for_each(|batch| in_log_order(batch, sharding));
     let mut random = Random::new(seed);
     let mut jobs = Vec::new();
     for (acked, batch) in (1..).zip(&batches) {
@@ -125,7 +125,12 @@ fn record(seed: u64) -> (SimDisk, Truth) {
     end_flushes(&mut storage, &disk, &mut jobs);
     let log = &storage.engine.commit_log;
     assert!(log.bytes() / (12 << 10) + 3 < log.end().segment, "segments were retired and used again: {:?}", log.end());
-    (disk, Truth::new(batches))
+    (disk, sharding, Truth::new(batches))
+}
+
+/// The log takes a batch shard by shard: what a torn write leaves is a prefix in that order.
+fn in_log_order(batch: &mut Batch, sharding: Sharding) {
+    batch.sort_by_key(|(mutation, _)| sharding.shard_of(mutation.token));
 }
 
 fn end_flushes(storage: &mut OpenedStorage, disk: &SimDisk, jobs: &mut Vec<FlushJob>) {
@@ -192,8 +197,9 @@ impl Tally {
 
 /// Enumerates the images of one recorded run. False once there are enough.
 fn enumerate(seed: u64, tally: &Tally) -> bool {
-    let (disk, truth) = record(seed);
-    let extra = batches(seed ^ 0xe, 1).remove(0);
+    let (disk, sharding, truth) = record(seed);
+    let mut extra = batches(seed ^ 0xe, 1).remove(0);
+    in_log_order(&mut extra, sharding);
     let mut legal = (usize::MAX, Vec::new(), Vec::new());
     for (number, image) in CrashImages::of(&disk.journal(), seed).per_moment(PER_MOMENT_MAX).distinct().enumerate() {
         let acked = usize::try_from(image.mark()).unwrap();
