@@ -157,11 +157,11 @@ impl Outcome {
         println!("virtual : real    {ratio:.0} : 1, in {:.0} s", self.real.as_secs_f64());
         println!("faults");
         for name in FaultKind::NAMES {
-            println!("  {name:<18}{}", self.counts.get(name).copied().unwrap_or_default());
+            println!("  {name:<20} {}", self.counts.get(name).copied().unwrap_or_default());
         }
         println!("met");
         for (what, times) in self.counts.iter().filter(|(what, _)| !FaultKind::NAMES.contains(what)) {
-            println!("  {what:<24}{times}");
+            println!("  {what:<32} {times}");
         }
     }
 }
