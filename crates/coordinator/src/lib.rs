@@ -37,5 +37,5 @@ pub use messages::{
 };
 pub use peers::{NoPeers, PeerSender};
 pub use present::{PresentError, Presented, present};
-pub use remote::RemoteReplicas;
+pub use remote::{RemoteReplicas, reaches};
 pub use scan::{Scan, ScanAnswer, ScanEntry};

@@ -7,14 +7,13 @@
 use actix::prelude::{Actor, AsyncContext, Handler};
 use kula_actor::{ChildSpec, Door, KulaContext, MailboxConfig, OnPanic, Place, Registry, Reply, child, supervised};
 use kula_clock::Clock;
-use kula_gossip::{Gossip, GossipEvent, PeerView};
+use kula_gossip::{Gossip, GossipEvent};
 use kula_operator::Readiness;
-use kula_placement::Ring;
-use kula_ring::{RingChanged, RingHandle};
+use kula_ring::{RingChanged, RingHandle, admission};
 use kula_storage::{BindCluster, IdentityActor};
-use kula_transport::{Admission, Member, Peers};
-use kula_types::{ClusterId, Map, Mono, NodeId};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use kula_transport::Peers;
+use kula_types::{ClusterId, Mono, NodeId};
+use std::{sync::Arc, time::Duration};
 
 /// Rings and members change seldom.
 const MAILBOX: usize = 256;
@@ -75,26 +74,6 @@ impl MembershipActor {
             self.bound = told.is_ok().then_some(cluster);
         }
     }
-}
-
-/// The ring's members, with the lives that gossip knows; before a ring, everybody who was heard of.
-pub(crate) fn admission(ring: &Ring, known: &BTreeMap<NodeId, PeerView>) -> Admission {
-    if ring.version == 0 {
-        let everybody = known.iter().map(|(id, view)| {
-            let said = &view.introduction;
-            (*id, Member { name: said.name.clone(), address: said.address.clone(), life: Some(said.life) })
-        });
-        return Admission { cluster: None, ring_version: 0, members: everybody.collect() };
-    }
-    let members: Map<NodeId, Member> = ring
-        .nodes
-        .iter()
-        .map(|node| {
-            let life = known.get(&node.id).map(|view| view.introduction.life);
-            (node.id, Member { name: node.name.clone(), address: node.address.clone(), life })
-        })
-        .collect();
-    Admission { cluster: Some(ring.cluster), ring_version: ring.version, members }
 }
 
 impl Actor for MembershipActor {

@@ -87,7 +87,7 @@ pub async fn assemble(loaded: &Loaded, options: &StartOptions, log: &Logger) -> 
     }
     let (talk, values) = (threads.place(), threads.place());
     let myself = door.myself(config, &identity);
-    let admission = membership::admission(&ring, &BTreeMap::new());
+    let admission = kula_ring::admission(&ring, &BTreeMap::new());
     let transport = kula_transport::Spawn {
         me: myself.clone(),
         admission: admission.clone(),

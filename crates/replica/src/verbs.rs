@@ -5,14 +5,15 @@
 
 use crate::{Answer, Fence, Op, Origin, Outcome, RangePage, ReplicaError, Request};
 use bytes::Bytes;
+use kula_actor::{Lost, Reply};
 use kula_lattice::{
     Digest, Partition, Seal, Slice,
     codec::{Input, decode_partition, encode_partition},
 };
 use kula_transport::{Inbound, TransportError};
-use kula_types::{ClusteringKey, PartitionKey, Token};
+use kula_types::{ClusteringKey, Mono, PartitionKey, Token};
 use kula_wire::{
-    Blob, Lane, MessageError, Verb, encode,
+    Blob, Lane, MessageError, Verb, decode, encode,
     verbs::replica::{self as verbs, Refused, Served, Wanted},
 };
 use std::{ops::Bound, sync::Arc};
@@ -25,8 +26,47 @@ pub struct Encoded {
     pub body: Bytes,
 }
 
+/// A request as the link to another node takes it.
+pub struct Outbound {
+    pub encoded: Encoded,
+    pub deadline: Mono,
+    pub reply: Reply<Result<Bytes, TransportError>>,
+}
+
+/// What the replica named `peer` is sent; none if the request was answered here, because nothing can be sent. Of what was
+/// sent, a loss that was certainly no beginning is a refusal with the reason; any other drops the reply: *unknown*.
+pub fn outbound(request: Request, token: Token, peer: Arc<str>, now: Mono) -> Option<Outbound> {
+    let Request { from: _, fence, deadline, op, reply } = request;
+    let refused = if deadline <= now {
+        ReplicaError::Expired
+    } else {
+        match encode_op(fence, token, &op) {
+            Ok(encoded) => return Some(Outbound { encoded, deadline, reply: way_back(peer, reply) }),
+            Err(MessageError::TooLarge { bytes, max }) => ReplicaError::TooLarge { bytes, max },
+            // Plain structs can be encoded.
+            Err(MessageError::Malformed | MessageError::Trailing { .. }) => ReplicaError::Malformed,
+        }
+    };
+    reply.send(Err(refused));
+    None
+}
+
+fn way_back(peer: Arc<str>, reply: Reply<Result<Outcome, ReplicaError>>) -> Reply<Result<Bytes, TransportError>> {
+    Reply::new(move |answer: Result<Result<Bytes, TransportError>, Lost>| {
+        let served = match answer {
+            Ok(Ok(body)) => decode(&body).ok().and_then(|answer| outcome_of(&peer, answer)),
+            Ok(Err(error)) => not_begun(error).map(Err),
+            Err(Lost) => None,
+        };
+        // Dropped otherwise: whether it was served is unknown.
+        if let Some(served) = served {
+            reply.send(served);
+        }
+    })
+}
+
 /// What another node's replica is sent for `op` of a key with this token.
-pub fn encode_op(fence: Fence, token: Token, op: &Op) -> Result<Encoded, MessageError> {
+fn encode_op(fence: Fence, token: Token, op: &Op) -> Result<Encoded, MessageError> {
     match op {
         Op::Apply { mutation, origin } => encoded(&verbs::Apply {
             fence: fence.into(),
@@ -173,7 +213,7 @@ fn refused_of(error: ReplicaError) -> Refused {
 }
 
 /// What a peer named `peer` answered; none for bytes that are no answer: what it did is *unknown*.
-pub fn outcome_of(peer: &str, answer: verbs::Answer) -> Option<Result<Outcome, ReplicaError>> {
+fn outcome_of(peer: &str, answer: verbs::Answer) -> Option<Result<Outcome, ReplicaError>> {
     Some(match answer {
         Ok(Served::Applied) => Ok(Outcome::Applied),
         Ok(Served::Data(bytes)) => Ok(Outcome::Data(partition_of(&bytes.0)?)),
@@ -221,7 +261,7 @@ fn error_of(peer: &str, refused: Refused) -> ReplicaError {
 }
 
 /// What a request that did not come through says, if it is certain that the peer did nothing; else none.
-pub fn not_begun(error: TransportError) -> Option<ReplicaError> {
+fn not_begun(error: TransportError) -> Option<ReplicaError> {
     if !error.nothing_was_done() {
         return None;
     }

@@ -6,6 +6,7 @@
 
 mod acceptor;
 mod actor;
+mod admission;
 mod adopt;
 mod ballots;
 mod change;
@@ -24,6 +25,7 @@ mod state;
 
 pub use acceptor::Acceptor;
 pub use actor::{RingActor, Spawn, draw, link, neighbour, spawn};
+pub use admission::admission;
 pub use adopt::NotAdopted;
 pub use ballots::{load as load_ballots, store as store_ballots};
 pub use change::RingChange;

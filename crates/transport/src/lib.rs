@@ -5,7 +5,7 @@
 //! It ends at a body of bytes: what a verb means is its room's. `docs/mechanism/transport.md`.
 
 mod admission;
-mod directory;
+pub mod directory;
 mod error;
 pub mod handshake;
 mod lanes;

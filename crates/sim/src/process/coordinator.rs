@@ -3,14 +3,14 @@
 use crate::mutant::Mutant;
 
 use super::{Message, Out, Process, Seen, Step, Timer};
-use bytes::Bytes;
 use kula_actor::{Lost, Reply};
 use kula_coordinator::machine::{Answered, Effect, Event, HintAnswer, Tag, View};
 use kula_handoff::{HandoffError, StoreHint};
-use kula_replica::{Op, Origin, Outcome, ReplicaError, Request, verbs};
-use kula_transport::TransportError;
+use kula_replica::{
+    Op, Origin, Outcome, ReplicaError, Request,
+    verbs::{self, Outbound},
+};
 use kula_types::{Actor, NodeId, Token};
-use kula_wire::{MessageError, decode};
 use std::sync::Arc;
 
 impl Process {
@@ -105,33 +105,11 @@ impl Process {
         })
     }
 
-    /// As `RemoteReplicas::send_one`.
     fn send_remote(&mut self, to: NodeId, token: Token, request: Request, step: &mut Step) {
-        let Request { from: _, fence, deadline, op, reply } = request;
-        if deadline <= self.now() {
-            return reply.send(Err(ReplicaError::Expired));
+        let name = self.membership.name_of(to).into();
+        if let Some(Outbound { encoded, deadline, reply }) = verbs::outbound(request, token, name, self.now()) {
+            self.request(to, encoded.lane, encoded.verb, encoded.body, Some(deadline), Some(reply), step);
         }
-        let encoded = match verbs::encode_op(fence, token, &op) {
-            Ok(encoded) => encoded,
-            Err(MessageError::TooLarge { bytes, max }) => {
-                return reply.send(Err(ReplicaError::TooLarge { bytes, max }));
-            }
-            Err(MessageError::Malformed | MessageError::Trailing { .. }) => {
-                return reply.send(Err(ReplicaError::Malformed));
-            }
-        };
-        let name: Arc<str> = self.membership.name_of(to).into();
-        let back = Reply::new(move |answer: Result<Result<Bytes, TransportError>, Lost>| {
-            let served = match answer {
-                Ok(Ok(body)) => decode(&body).ok().and_then(|answer| verbs::outcome_of(&name, answer)),
-                Ok(Err(error)) => verbs::not_begun(error).map(Err),
-                Err(Lost) => None,
-            };
-            if let Some(served) = served {
-                reply.send(served);
-            }
-        });
-        self.request(to, encoded.lane, encoded.verb, encoded.body, Some(deadline), Some(back), step);
     }
 }
 

@@ -35,7 +35,7 @@ use kula_storage::{
     engine::{FlushError, FlushJob, Flushed, Sharding},
 };
 use kula_testkit::Random;
-use kula_transport::{Inbound, LinkState};
+use kula_transport::Inbound;
 use kula_types::{ClusterId, Mono, NodeId, Timestamp};
 use kula_wire::{Room, verbs::link::Fault};
 use std::{
@@ -505,10 +505,7 @@ impl Process {
     }
 
     fn reaches(&self, node: NodeId) -> bool {
-        // As `RemoteReplicas::reaches`.
-        let well = |peer: &kula_gossip::PeerView| !peer.suspected_here && peer.state != kula_gossip::State::Down;
-        self.membership.nodes.get(&node).is_none_or(well)
-            && matches!(self.peers.link_state(node), Some(LinkState::Up { .. }))
+        kula_coordinator::reaches(&self.membership, node, self.peers.link_state(node).as_ref())
     }
 
     fn request_for_shard(&self, token: kula_types::Token, request: Request) -> Message {

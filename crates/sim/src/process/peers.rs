@@ -11,13 +11,14 @@ use kula_actor::{Backoff, Reply};
 use kula_gossip::machine::Event as GossipEvent;
 use kula_transport::{
     Admission, Cut, Inbound, LinkState, Myself, PeerState, TransportError,
+    directory::{Lead, Rearranged, is_another_name},
     handshake::{World, hello, judge_hello, judge_welcome},
     limits,
     link::machine::{Effect, Event, Machine as Link, Parcel},
     roster::Roster,
     session::machine::{Heard, Machine as Session},
 };
-use kula_types::{Map, Mono, NodeId};
+use kula_types::{Mono, NodeId};
 use kula_wire::{
     Frame, FrameDecoder, Kind, Lane, Room, decode, encode,
     limits::{FRAME_BYTES_MAX, HANDSHAKE_FRAME_BYTES_MAX},
@@ -54,8 +55,7 @@ struct Kept {
     seat: Option<NodeId>,
     /// Who must be there, as it was known when the link was made.
     expected: Option<NodeId>,
-    node: Option<NodeId>,
-    member: bool,
+    lead: Lead,
     name: String,
     state: LinkState,
 }
@@ -98,13 +98,17 @@ impl Peers {
 
     /// The link to this node, if one is kept.
     pub fn link_state(&self, node: NodeId) -> Option<LinkState> {
-        self.links.values().find(|link| link.node == Some(node)).map(|link| link.state.clone())
+        self.links.values().find(|link| link.lead.node == Some(node)).map(|link| link.state.clone())
+    }
+
+    fn leads(&self) -> impl Iterator<Item = (&String, Lead)> {
+        self.links.iter().map(|(address, link)| (address, link.lead))
     }
 
     pub fn known(&self) -> Vec<PeerState> {
         let state = |(address, link): (&String, &Kept)| PeerState {
             address: address.clone(),
-            node: link.node,
+            node: link.lead.node,
             name: link.name.clone(),
             link: link.state.clone(),
         };
@@ -118,9 +122,9 @@ impl Peers {
 
     /// A member's own link wins over one that was dialled.
     fn route(&self, to: NodeId) -> Option<String> {
-        let mut links = self.links.iter().filter(|(_, link)| link.node == Some(to));
+        let mut links = self.links.iter().filter(|(_, link)| link.lead.node == Some(to));
         let first = links.next()?;
-        let best = links.fold(first, |best, other| if other.1.member { other } else { best });
+        let best = links.fold(first, |best, other| if other.1.lead.member { other } else { best });
         Some(best.0.clone())
     }
 }
@@ -154,28 +158,13 @@ impl Process {
         }
     }
 
-    /// As `DirectoryActor::admit`.
     pub(super) fn admit(&mut self, admission: Admission, step: &mut Step) {
         self.peers.admission = admission.clone();
-        let me = self.node;
-        let wanted: BTreeMap<&str, (NodeId, &str)> = admission
-            .members
-            .iter()
-            .filter(|(node, _)| **node != me)
-            .map(|(node, member)| (member.address.as_str(), (*node, member.name.as_str())))
-            .collect();
-        let at: Map<NodeId, &str> = wanted.iter().map(|(address, (node, _))| (*node, *address)).collect();
-        let gone = |(address, link): (&String, &Kept)| {
-            let owner = wanted.get(address.as_str()).map(|(node, _)| *node);
-            let other = owner.is_some() && link.node.is_some() && owner != link.node;
-            let alias = link.node.and_then(|node| at.get(&node)).is_some_and(|known| known != address);
-            (other || alias || (link.member && owner.is_none())).then(|| address.clone())
-        };
-        let gone: Vec<String> = self.peers.links.iter().filter_map(gone).collect();
+        let Rearranged { gone, wanted } = admission.rearranges(self.node, self.peers.leads());
         gone.iter().for_each(|address| self.close_link(address, step));
         for (address, (node, name)) in wanted {
             match self.peers.links.get_mut(address) {
-                Some(link) => (link.node, link.member) = (Some(node), true),
+                Some(link) => link.lead = Lead::to(Some(node)),
                 None => self.open_link(address, name, Some(node), step),
             }
         }
@@ -191,8 +180,7 @@ impl Process {
             input: Input::new(),
             seat: None,
             expected: node,
-            node,
-            member: node.is_some(),
+            lead: Lead::to(node),
             name: name.to_owned(),
             state: LinkState::Connecting,
         };
@@ -211,12 +199,10 @@ impl Process {
     }
 
     fn found(&mut self, address: &str, node: NodeId, step: &mut Step) {
-        let by_another_name =
-            |(other, link): (&String, &Kept)| other != address && link.member && link.node == Some(node);
-        if self.peers.links.iter().any(by_another_name) {
+        if is_another_name(address, node, self.peers.leads()) {
             self.close_link(address, step);
         } else if let Some(link) = self.peers.links.get_mut(address) {
-            link.node = Some(node);
+            link.lead.node = Some(node);
         }
     }
 

@@ -5,7 +5,7 @@ use super::{
     handoff::HandoffRoom,
     peers::{Peers, backoff},
     storage::Storage,
-    values::{GossipRoom, Members, Values, admission},
+    values::{GossipRoom, Members, Values},
 };
 use crate::{
     mutant::Mutant,
@@ -98,7 +98,7 @@ pub fn start(
         name: host.name.clone(),
         address: host.address.clone(),
     };
-    let introduction = myself.introduction(&admission(&ring, &BTreeMap::new()));
+    let introduction = myself.introduction(&kula_ring::admission(&ring, &BTreeMap::new()));
     let (now, wall) = (clock.mono(), clock.wall());
     let about = About { http_address: "-".into(), dc: me.dc.clone(), rack: me.rack.clone(), weight: me.weight };
     let dice = Mutex::new(Random::new(random.next()));

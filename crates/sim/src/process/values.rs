@@ -7,14 +7,14 @@ use bytes::Bytes;
 use kula_actor::{Lost, Reply};
 use kula_catalog::{CatalogError, Change, Changed, OperationId, Scene};
 use kula_gossip::{
-    FactKey, PeerView,
+    FactKey,
     machine::{AskId, Effect as GossipEffect, Event as GossipEvent, Machine as Gossip},
 };
 use kula_placement::Ring;
 use kula_ring::{CommitId, RingChange, RingError, Standing, Surroundings, Told};
 use kula_schema::{SchemaDigest, form};
-use kula_transport::{Admission, Inbound, Member, TransportError};
-use kula_types::{ClusterId, Map, NodeId};
+use kula_transport::{Admission, Inbound, TransportError};
+use kula_types::{ClusterId, NodeId};
 use kula_wire::{
     Verb,
     verbs::{
@@ -448,26 +448,6 @@ impl Process {
     }
 
     pub(super) fn admission(&self) -> Admission {
-        admission(&self.ring, &self.membership.nodes)
+        kula_ring::admission(&self.ring, &self.membership.nodes)
     }
-}
-
-/// As `node::membership::admission`.
-pub(super) fn admission(ring: &Ring, known: &BTreeMap<NodeId, PeerView>) -> Admission {
-    if ring.version == 0 {
-        let everybody = known.iter().map(|(id, view)| {
-            let said = &view.introduction;
-            (*id, Member { name: said.name.clone(), address: said.address.clone(), life: Some(said.life) })
-        });
-        return Admission { cluster: None, ring_version: 0, members: everybody.collect() };
-    }
-    let members: Map<NodeId, Member> = ring
-        .nodes
-        .iter()
-        .map(|node| {
-            let life = known.get(&node.id).map(|view| view.introduction.life);
-            (node.id, Member { name: node.name.clone(), address: node.address.clone(), life })
-        })
-        .collect();
-    Admission { cluster: Some(ring.cluster), ring_version: ring.version, members }
 }

@@ -1,6 +1,7 @@
 //! The directory: to whom links are kept. Members have one; so has an address that was dialled, until it turns out to be
 //! a member's other name, or this node itself.
 
+use super::{Lead, Rearranged, is_another_name};
 use crate::{
     admission::Admission,
     limits,
@@ -58,8 +59,7 @@ pub(crate) struct DirectoryActor {
 
 pub(crate) struct Entry {
     door: Door<LinkActor>,
-    node: Option<NodeId>,
-    member: bool,
+    lead: Lead,
 }
 
 impl DirectoryActor {
@@ -68,30 +68,19 @@ impl DirectoryActor {
     }
 
     fn admit(&mut self, admission: &Admission) {
-        let me = self.shared.me.node;
-        let wanted: BTreeMap<&str, (NodeId, &str)> = admission
-            .members
-            .iter()
-            .filter(|(node, _)| **node != me)
-            .map(|(node, member)| (member.address.as_str(), (*node, member.name.as_str())))
-            .collect();
-        let at: Map<NodeId, &str> = wanted.iter().map(|(address, (node, _))| (*node, *address)).collect();
-        // A member that left, or moved; an address that now belongs to somebody else, or is a member's other name.
-        let gone = |(address, entry): (&String, &Entry)| {
-            let owner = wanted.get(address.as_str()).map(|(node, _)| *node);
-            let other = owner.is_some() && entry.node.is_some() && owner != entry.node;
-            let alias = entry.node.and_then(|node| at.get(&node)).is_some_and(|known| known != address);
-            (other || alias || (entry.member && owner.is_none())).then(|| address.clone())
-        };
-        let gone: Vec<String> = self.links.iter().filter_map(gone).collect();
+        let Rearranged { gone, wanted } = admission.rearranges(self.shared.me.node, self.leads());
         gone.iter().for_each(|address| self.close(address));
         for (address, (node, name)) in wanted {
             match self.links.get_mut(address) {
-                Some(entry) => (entry.node, entry.member) = (Some(node), true),
+                Some(entry) => entry.lead = Lead::to(Some(node)),
                 None => self.open(address, name, Some(node)),
             }
         }
         self.publish();
+    }
+
+    fn leads(&self) -> impl Iterator<Item = (&String, Lead)> {
+        self.links.iter().map(|(address, entry)| (address, entry.lead))
     }
 
     fn open(&mut self, address: &str, label: &str, member: Option<NodeId>) {
@@ -110,7 +99,7 @@ impl DirectoryActor {
             self.shared.board().remove(address);
             return;
         }
-        self.links.insert(address.to_owned(), Entry { door, node: member, member: member.is_some() });
+        self.links.insert(address.to_owned(), Entry { door, lead: Lead::to(member) });
     }
 
     fn close(&mut self, address: &str) {
@@ -126,12 +115,10 @@ impl DirectoryActor {
             self.close(address);
             return self.publish();
         };
-        let by_another_name =
-            |(other, entry): (&String, &Entry)| other != address && entry.member && entry.node == Some(node);
-        if self.links.iter().any(by_another_name) {
+        if is_another_name(address, node, self.leads()) {
             self.close(address);
         } else if let Some(entry) = self.links.get_mut(address) {
-            entry.node = Some(node);
+            entry.lead.node = Some(node);
         }
         self.publish();
     }
@@ -140,9 +127,9 @@ impl DirectoryActor {
     fn publish(&self) {
         let mut routes: Map<NodeId, Door<LinkActor>> = Map::default();
         let mut entries: Vec<&Entry> = self.links.values().collect();
-        entries.sort_by_key(|entry| entry.member);
+        entries.sort_by_key(|entry| entry.lead.member);
         for entry in entries {
-            routes.extend(entry.node.map(|node| (node, entry.door.clone())));
+            routes.extend(entry.lead.node.map(|node| (node, entry.door.clone())));
         }
         self.shared.routes.store(Arc::new(routes));
     }
