@@ -24,9 +24,12 @@ pub struct Sim {
     /// Plant known mistakes, one at a time: each must be found
     #[arg(long, conflicts_with_all = ["seed", "seeds", "minutes", "ci"])]
     mutants: bool,
-    /// The bounded form that CI runs, about four minutes on two cores
+    /// The bounded form that CI runs
     #[arg(long)]
     ci: bool,
+    /// Whole nodes with all their actors, in place of the rooms' machines
+    #[arg(long, conflicts_with_all = ["whole", "minutes", "mutants"])]
+    actors: bool,
 }
 
 impl Sim {
@@ -36,7 +39,8 @@ impl Sim {
         let given = numbers.into_iter().filter_map(|(name, number)| Some([name.to_owned(), number?.to_string()]));
         let flags = [("--whole", self.whole), ("--mutants", self.mutants), ("--ci", self.ci)];
         let given = given.flatten().chain(flags.into_iter().filter(|(_, set)| *set).map(|(name, _)| name.to_owned()));
-        let fixed = ["run", "--quiet", "--profile", "ci", "-p", "kula-sim", "--"].map(str::to_owned);
+        let package = if self.actors { "kula-sim-actors" } else { "kula-sim" };
+        let fixed = ["run", "--quiet", "--profile", "ci", "-p", package, "--"].map(str::to_owned);
         let arguments: Vec<String> = fixed.into_iter().chain(given).collect();
         cargo(root, &arguments.iter().map(String::as_str).collect::<Vec<_>>(), &[])
     }

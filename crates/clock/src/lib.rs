@@ -1,10 +1,12 @@
-//! Time as an argument: the clock seam and the pure hybrid logical clock.
+//! Time and chance as arguments: the clock seam, the dice, and the pure hybrid logical clock.
 //!
-//! Only adapters read a clock, through `trait Clock`; everything else is given `Mono` or `Timestamp` values. That is
-//! what lets a whole cluster run from one seed.
+//! Only adapters read a clock, through `trait Clock`, or throw dice, through `trait Dice`; everything else is given `Mono`,
+//! `Timestamp` or drawn values. That is what lets a whole cluster run from one seed.
 
+mod dice;
 mod hlc;
 mod seam;
 
+pub use dice::{Dice, NoChance, SeededDice, SystemDice};
 pub use hlc::{Hlc, Observed, StampError, limits};
 pub use seam::{Clock, ManualClock, SystemClock};

@@ -18,7 +18,7 @@ use kula_actor::{
     supervised,
 };
 use kula_catalog::SchemaHandle;
-use kula_clock::{Clock, Hlc};
+use kula_clock::{Clock, Dice, Hlc};
 use kula_gossip::{Gossip, GossipEvent};
 use kula_handoff::{Handoff, HandoffError, StoreHint};
 use kula_replica::{Outcome, ReplicaError, Replicas, Request};
@@ -49,6 +49,7 @@ struct Parts {
     ring: RingHandle,
     schema: SchemaHandle,
     clock: Arc<dyn Clock>,
+    dice: Arc<dyn Dice>,
     replicas: Replicas,
     peers: Arc<dyn PeerSender>,
     handoff: Handoff,
@@ -68,6 +69,8 @@ pub struct Spawn {
     pub schema: SchemaHandle,
     pub hlc: Arc<Hlc>,
     pub clock: Arc<dyn Clock>,
+    /// Each life of a coordinator draws its actor id.
+    pub dice: Arc<dyn Dice>,
     pub replicas: Replicas,
     pub peers: Arc<dyn PeerSender>,
     /// Keeps what owners miss.
@@ -140,8 +143,8 @@ mod submitted {
 
 /// The actors at paths `coordinator/i`.
 pub fn spawn(spawn: Spawn, registry: &Registry) -> (Coordinators, Vec<ChildSpec>) {
-    let Spawn { me, ring, schema, hlc, clock, replicas, peers, handoff, gossip, ring_door, places, mailbox, log } =
-        spawn;
+    let Spawn { me, ring, schema, hlc, clock, dice, replicas, peers, handoff, gossip, ring_door, .. } = spawn;
+    let Spawn { places, mailbox, log, .. } = spawn;
     assert!(!places.is_empty(), "a node has a coordinator");
     let (handle_ring, handle_clock, siblings) = (ring.clone(), Arc::clone(&clock), Siblings::default());
     let each = |(index, place): (usize, Place)| {
@@ -151,6 +154,7 @@ pub fn spawn(spawn: Spawn, registry: &Registry) -> (Coordinators, Vec<ChildSpec>
             ring: ring.clone(),
             schema: schema.clone(),
             clock: Arc::clone(&clock),
+            dice: Arc::clone(&dice),
             replicas: replicas.clone(),
             peers: Arc::clone(&peers),
             handoff: handoff.clone(),
@@ -161,7 +165,7 @@ pub fn spawn(spawn: Spawn, registry: &Registry) -> (Coordinators, Vec<ChildSpec>
         };
         let (hlc, name) = (Arc::clone(&hlc), Arc::clone(&path));
         let (door, spec) = child(registry, &path, mailbox, OnPanic::Restart, place, move || CoordinatorActor {
-            machine: Machine::new(Arc::clone(&name), Arc::clone(&hlc), Minting(draw()), draw()),
+            machine: Machine::new(Arc::clone(&name), Arc::clone(&hlc), Minting(draw(&*parts.dice)), draw(&*parts.dice)),
             batches: (0..parts.replicas.count()).map(|_| Vec::new()).collect(),
             parts: parts.clone(),
             inbox: Arc::default(),
@@ -232,8 +236,8 @@ fn refusal(error: DoorError) -> CoordinatorError {
 }
 
 /// Without randomness there is no identity to mint under: the supervisor tries again, and gives up in the end.
-fn draw() -> u64 {
-    getrandom::u64().unwrap_or_else(|error| panic!("no randomness from the operating system: {error}"))
+fn draw(dice: &dyn Dice) -> u64 {
+    dice.draw().unwrap_or_else(|error| panic!("{error}"))
 }
 
 impl CoordinatorActor {
@@ -363,7 +367,7 @@ impl CoordinatorActor {
         }
         self.send_hints();
         if self.machine.is_spent() {
-            self.machine.renew(Minting(draw()));
+            self.machine.renew(Minting(draw(&*self.parts.dice)));
         }
         self.parts.metrics.in_hand(self.machine.in_flight(), self.machine.straggling());
         self.arm(ctx);

@@ -9,7 +9,7 @@ use kula_actor::{
     Supervisor,
 };
 use kula_catalog::{CatalogActor, SchemaHandle};
-use kula_clock::{Clock, Hlc, ManualClock};
+use kula_clock::{Clock, Hlc, ManualClock, SystemDice};
 use kula_coordinator::{
     Applied, Change, CoordinatorError, Coordinators, Found, NoPeers, PeerSender, Read, ReadAnswer, ReplicaOutcome,
     Target, Write, WriteAnswer,
@@ -152,6 +152,7 @@ fn run_in<F: Future<Output = ()>>(
                 schema,
                 hlc,
                 clock: clock.clone(),
+                dice: Arc::new(SystemDice),
                 replicas,
                 peers,
                 handoff: Handoff::none(),
@@ -230,7 +231,7 @@ impl Below {
             ring,
             me,
             join,
-            drawn: kula_ring::draw().unwrap(),
+            drawn: kula_ring::draw(&SystemDice).unwrap(),
             gossip: gossip.clone(),
             peers: peers.clone(),
             clock: clock.clone(),

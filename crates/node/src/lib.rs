@@ -9,9 +9,11 @@ mod logging;
 mod membership;
 mod start;
 mod wiring;
+mod world;
 
 pub use start::StartError;
 pub use wiring::{Assembled, StartOptions, assemble};
+pub use world::{Threads, World};
 
 use config::{Layers, Loaded, load};
 use kula_http::{HttpConfig, serve};
@@ -35,8 +37,8 @@ async fn until_stopped(loaded: &Loaded, options: &StartOptions, log: &slog::Logg
     let mut signals = [stop_signal(SignalKind::terminate())?, stop_signal(SignalKind::interrupt())?];
     // Before the first file is opened.
     let connections = descriptors::raise(&actor_log(log, "node"));
-    let assembled = assemble(loaded, options, log).await?;
     let config = &loaded.config;
+    let assembled = assemble(loaded, options, World::system(config)?, log).await?;
     let http = HttpConfig {
         address: SocketAddr::new(config.listen.address, config.listen.http),
         workers: config.listen.http_workers,

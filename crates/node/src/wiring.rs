@@ -13,19 +13,19 @@
 //! ```
 
 use crate::{
-    StartError,
+    StartError, Threads, World,
     config::{Config, Loaded, effective},
     membership,
 };
-use actix_rt::Arbiter;
 use kula_actor::{
     Backoff, ChildSpec, Escalation, Observer, ObserverConfig, Place, Registry, Strategy, Subscriber, Supervisor,
 };
-use kula_clock::{Clock, SystemClock};
+use kula_catalog::SchemaHandle;
+use kula_clock::Clock;
 use kula_coordinator::{Coordinators, RemoteReplicas};
-use kula_disk::{Disk, OsDisk, log::Loss};
+use kula_disk::{Disk, log::Loss};
 use kula_gossip::About;
-use kula_net::{Listener, Net, OsNet};
+use kula_net::{Listener, Net};
 use kula_operator::{Operator, OperatorParts, Readiness};
 use kula_placement::{Ring, RingNode};
 use kula_ring::{Drawn, Join, Opening, RingHandle};
@@ -52,46 +52,54 @@ pub struct Assembled {
     pub operator: Operator,
     pub readiness: Readiness,
     pub ring: RingHandle,
+    pub schema: SchemaHandle,
     pub clock: Arc<dyn Clock>,
     /// When the node's clock is past the stamps of its last life.
     pub settled_at: Mono,
     supervisor: Supervisor,
-    arbiters: Vec<Arbiter>,
+    threads: Threads,
 }
 
-/// Opens the directory, replays, and makes every actor. Must be called inside an actix `System`.
-pub async fn assemble(loaded: &Loaded, options: &StartOptions, log: &Logger) -> Result<Assembled, StartError> {
+/// Opens the directory, replays, and makes every actor.
+pub async fn assemble(
+    loaded: &Loaded,
+    options: &StartOptions,
+    world: World,
+    log: &Logger,
+) -> Result<Assembled, StartError> {
     let config = &loaded.config;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let disk: Arc<dyn Disk> = Arc::new(OsDisk::open_or_create(&config.node.data).map_err(StartError::Directory)?);
+    let World { disk, net, clock, dice, mut threads } = world;
     let loss = if options.accept_loss { Loss::Accept } else { Loss::Refuse };
     let mut storage = kula_storage::open(disk.clone(), &config.storage, &*clock, loss)?;
     let identity = storage.identity();
     let settled_at = clock.mono().after(storage.hlc.settles_in(clock.wall()));
     warn_if_ahead(&storage, &*clock, log);
-    let door = PeerDoor::open(config).await?;
+    let door = PeerDoor::open(config, &*net).await?;
     let me = door.ring_node(config, identity.node);
-    let drawn = kula_ring::draw()?;
+    let drawn = kula_ring::draw(&*dice)?;
     let (ring, schema) = found_cluster(config, me.clone(), drawn.clone(), &*disk, &mut storage)?;
 
     let registry = Registry::new();
-    let mut threads = Threads::default();
     let restart = config.actors.coordinator.restart;
     let actor_log = |actor: &'static str| log.new(o!("actor" => actor));
     let mut supervisor = Supervisor::new("node", Strategy::OneForOne, restart, Backoff::default(), actor_log("node"));
-    let roll: Roll = Arc::new(rand::random::<f64>);
+    let roll: Roll = {
+        let dice = dice.clone();
+        Arc::new(move || dice.roll())
+    };
 
     if !config.log.mailbox_every.is_zero() {
         let every = ObserverConfig { mailbox_every: config.log.mailbox_every };
         supervisor.add(Observer::child(&registry, every, log.clone()).1);
     }
     let (talk, values) = (threads.place(), threads.place());
-    let myself = door.myself(config, &identity);
+    let boot = dice.draw().map_err(|_| kula_ring::RingError::Entropy)?;
+    let myself = door.myself(config, &identity, boot);
     let admission = kula_ring::admission(&ring, &BTreeMap::new());
     let transport = kula_transport::Spawn {
         me: myself.clone(),
         admission: admission.clone(),
-        net: Arc::new(OsNet),
+        net,
         listener: door.listener,
         clock: clock.clone(),
         roll: roll.clone(),
@@ -179,6 +187,7 @@ pub async fn assemble(loaded: &Loaded, options: &StartOptions, log: &Logger) -> 
         schema: schema.clone(),
         hlc: hlc.clone(),
         clock: clock.clone(),
+        dice,
         replicas: replicas.clone(),
         peers: Arc::new(RemoteReplicas::new(peers.clone(), gossip.membership(), clock.clone())),
         handoff: handoff.clone(),
@@ -211,7 +220,7 @@ pub async fn assemble(loaded: &Loaded, options: &StartOptions, log: &Logger) -> 
         registry: registry.clone(),
         ring: ring.clone(),
         join: join_view,
-        schema,
+        schema: schema.clone(),
         catalog,
         replicas,
         storage,
@@ -234,7 +243,7 @@ pub async fn assemble(loaded: &Loaded, options: &StartOptions, log: &Logger) -> 
     supervisor.add(membership_child);
     supervisor.add(gossip_child);
     add_all(&mut supervisor, transport);
-    Ok(Assembled { coordinators, operator, readiness, ring, clock, settled_at, supervisor, arbiters: threads.arbiters })
+    Ok(Assembled { coordinators, operator, readiness, ring, schema, clock, settled_at, supervisor, threads })
 }
 
 type Roll = Arc<dyn Fn() -> f64 + Send + Sync>;
@@ -247,10 +256,10 @@ struct PeerDoor {
 }
 
 impl PeerDoor {
-    async fn open(config: &Config) -> Result<PeerDoor, StartError> {
+    async fn open(config: &Config, net: &dyn Net) -> Result<PeerDoor, StartError> {
         let asked = SocketAddr::new(config.listen.address, config.listen.peer);
         let refused = |source: io::Error| StartError::PeerPort { address: asked, source };
-        let listener = OsNet.listen(&asked.to_string()).await.map_err(refused)?;
+        let listener = net.listen(&asked.to_string()).await.map_err(refused)?;
         let address = listener.address().map_err(refused)?;
         Ok(PeerDoor { listener, address })
     }
@@ -266,12 +275,12 @@ impl PeerDoor {
         }
     }
 
-    fn myself(&self, config: &Config, identity: &Identity) -> Myself {
+    fn myself(&self, config: &Config, identity: &Identity, boot: u64) -> Myself {
         Myself {
             cluster_name: config.cluster.clone(),
             node: identity.node,
             life: identity.life,
-            boot: rand::random(),
+            boot,
             name: config.node.name.to_string(),
             address: self.address.clone(),
         }
@@ -333,38 +342,18 @@ fn add_all(supervisor: &mut Supervisor, children: Vec<ChildSpec>) {
     children.into_iter().for_each(|child| supervisor.add(child));
 }
 
-/// One thread a place.
-#[derive(Default)]
-struct Threads {
-    arbiters: Vec<Arbiter>,
-}
-
-impl Threads {
-    fn place(&mut self) -> Place {
-        let arbiter = Arbiter::new();
-        let place = Place::Arbiter(arbiter.handle());
-        self.arbiters.push(arbiter);
-        place
-    }
-}
-
 impl Assembled {
     /// Runs the tree until `stop` has ended, then drains it in order; or until it gives up. `started` is called
     /// once the tree runs.
     pub async fn supervise(self, started: impl FnOnce(), stop: impl Future) -> Result<(), StartError> {
-        let Assembled { supervisor, arbiters, .. } = self;
+        let Assembled { supervisor, threads, .. } = self;
         let until = async {
             started();
             stop.await
         };
         let ended: Result<(), Escalation> = supervisor.run(until).await;
-        for arbiter in arbiters {
-            arbiter.stop();
-            // After a fence an actor may be stuck in a system call: the process ends without it.
-            if ended.is_ok() {
-                drop(arbiter.join());
-            }
-        }
+        // After a fence an actor may be stuck in a system call: the process ends without it.
+        threads.stop(ended.is_ok());
         Ok(ended?)
     }
 }

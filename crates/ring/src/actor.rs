@@ -13,7 +13,7 @@ use kula_actor::{
     ChildSpec, Door, KulaContext, MailboxConfig, Message, OnPanic, Place, Registry, Reply, Subscriber, child,
     supervised,
 };
-use kula_clock::Clock;
+use kula_clock::{Clock, Dice};
 use kula_disk::Disk;
 use kula_gossip::{FactKey, Gossip, GossipEvent, PeerView};
 use kula_placement::{Ring, RingNode, Secret};
@@ -84,10 +84,10 @@ pub struct Spawn {
     pub log: slog::Logger,
 }
 
-/// The random numbers of a new cluster, from the operating system.
-pub fn draw() -> Result<Drawn, RingError> {
+/// The random numbers of a new cluster.
+pub fn draw(dice: &dyn Dice) -> Result<Drawn, RingError> {
     let (mut cluster, mut secret) = ([0; 16], [0; 32]);
-    getrandom::fill(&mut cluster).and_then(|()| getrandom::fill(&mut secret)).map_err(|_| RingError::Entropy)?;
+    dice.fill(&mut cluster).and_then(|()| dice.fill(&mut secret)).map_err(|_| RingError::Entropy)?;
     let cluster = ClusterId(uuid::Builder::from_random_bytes(cluster).into_uuid());
     Ok(Drawn { cluster, context_secret: Secret::new(secret) })
 }

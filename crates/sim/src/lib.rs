@@ -4,7 +4,7 @@
 //! simulated network and clock (`world`). A seed makes a plan (`plan`), a plan makes one history (`run`), the oracle judges
 //! it from ground truth. How to add a fault, a workload, a check: `docs/mechanism/simulation.md`.
 
-mod client;
+pub mod client;
 pub mod mutant;
 pub mod nemesis;
 pub mod net;

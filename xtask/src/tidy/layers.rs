@@ -27,6 +27,7 @@ pub const ROOMS: &[&str] = &[
     "node",
     "testkit",
     "sim",
+    "sim-actors",
     "kula",
 ];
 

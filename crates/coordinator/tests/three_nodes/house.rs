@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use kula_actor::{Backoff, Door, Intensity, MailboxConfig, Place, Registry, Reply, Snapshot, Strategy, Supervisor};
-use kula_clock::{Clock, SystemClock};
+use kula_clock::{Clock, SystemClock, SystemDice};
 use kula_coordinator::{
     Change, CoordinatorError, Coordinators, Found, PeerSender, Read, ReadAnswer, RemoteReplicas, Target, Write,
     WriteAnswer,
@@ -185,7 +185,7 @@ impl Node {
             ring: ring.clone(),
             me: ring.node(id(number)).unwrap().clone(),
             join: Join { first_seed_is_me: false, first_seed: addresses[0].clone(), expect: 3, seeds: 3 },
-            drawn: kula_ring::draw().unwrap(),
+            drawn: kula_ring::draw(&SystemDice).unwrap(),
             gossip: gossip.clone(),
             peers: peers.clone(),
             clock: clock.clone(),
@@ -239,6 +239,7 @@ impl Node {
             schema,
             hlc,
             clock: clock.clone(),
+            dice: Arc::new(SystemDice),
             replicas,
             peers: way.clone(),
             handoff: handoff.clone(),

@@ -2,7 +2,7 @@
 //! talks to it as any client does.
 
 use kula_actor::{Backoff, Intensity, MailboxConfig, Place, Registry, Snapshot, Strategy, Supervisor};
-use kula_clock::{Clock, SystemClock};
+use kula_clock::{Clock, SystemClock, SystemDice};
 use kula_coordinator::NoPeers;
 use kula_disk::{Disk, log::Loss, sim::SimDisk};
 use kula_gossip::{About, Gossip, Membership};
@@ -126,7 +126,7 @@ async fn wire(disk: Arc<dyn Disk>, wiring: Wiring) -> Wired {
         rack: "a".into(),
         weight: 1,
     };
-    let drawn = kula_ring::draw().unwrap();
+    let drawn = kula_ring::draw(&SystemDice).unwrap();
     let opening = Opening {
         me: me.clone(),
         cluster_name: "test".into(),
@@ -221,6 +221,7 @@ async fn wire(disk: Arc<dyn Disk>, wiring: Wiring) -> Wired {
         schema: schema.clone(),
         hlc: hlc.clone(),
         clock: clock.clone(),
+        dice: Arc::new(SystemDice),
         replicas: replicas.clone(),
         peers: Arc::new(NoPeers),
         handoff: Handoff::none(),

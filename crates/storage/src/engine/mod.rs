@@ -15,7 +15,7 @@ mod sharding;
 pub mod sstable;
 mod store;
 
-pub use commit_log::{CommitLog, CommitLogConfig, Records};
+pub use commit_log::{CommitLog, CommitLogConfig, RecordError, Records, parse_record};
 pub use flush::{FlushError, FlushJob, Flushed};
 pub use manifest::{Manifest, PartitionFence};
 pub use memtable::Memtable;

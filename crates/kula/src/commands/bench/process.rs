@@ -11,7 +11,7 @@ use bytes::Bytes;
 use kula_actor::Reply;
 use kula_coordinator::{Change, Coordinators, Target, Write};
 use kula_node::{
-    StartOptions,
+    StartOptions, World,
     config::{Layers, load},
 };
 use kula_types::{Consistency, Mono, PartitionKey};
@@ -45,7 +45,8 @@ async fn measure(wanted: &BenchProcess, directory: &Path) -> anyhow::Result<Phas
     ];
     let loaded = load(&Layers { flags, ..Layers::default() }).map_err(anyhow::Error::msg)?;
     let log = slog::Logger::root(slog::Discard, slog::o!());
-    let assembled = kula_node::assemble(&loaded, &StartOptions::default(), &log).await?;
+    let world = World::system(&loaded.config)?;
+    let assembled = kula_node::assemble(&loaded, &StartOptions::default(), world, &log).await?;
     let (coordinators, clock, operator) =
         (assembled.coordinators.clone(), assembled.clock.clone(), assembled.operator.clone());
     let mut phase = None;

@@ -1,0 +1,170 @@
+//! Runs whole simulated nodes from seeds; `cargo xtask sim --actors` runs it built for speed.
+
+use clap::Parser;
+use kula_clock::{Clock, SystemClock};
+use kula_sim::time::SECOND;
+use kula_sim_actors::{Plan, Report, plan::What, run};
+use std::{
+    collections::BTreeMap,
+    process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+/// Whole nodes with all their actors, in one thread each cluster, from seeds
+#[derive(Parser)]
+#[command(name = "cargo xtask sim --actors", bin_name = "cargo xtask sim --actors")]
+struct Arguments {
+    /// How many seeds
+    #[arg(long, default_value_t = 30)]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 1)]
+    first: u64,
+    /// One seed: its story
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The bounded form that CI runs; nothing may be missed
+    #[arg(long, conflicts_with = "seed")]
+    ci: bool,
+    /// Seeds at a time
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+}
+
+/// Seeds of a run in CI.
+const CI_SEEDS: u64 = 60;
+/// One seed in so many is run twice, and must make the same history.
+const TWICE_ONE_IN: u64 = 10;
+/// What a run must have met besides every kind of fault.
+const SOMETIMES: [&str; 12] = [
+    "fenced",
+    "starts refused",
+    "stopped in order",
+    "operations",
+    "writes acknowledged",
+    "writes refused",
+    "writes unknown",
+    "reads answered",
+    "reads failed",
+    "pages",
+    "tables made",
+    "schema not changed",
+];
+/// Violations printed of one seed.
+const VIOLATIONS_MAX: usize = 4;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.seed {
+        Some(seed) => {
+            let report = run(Plan::of(seed), true);
+            report.story.print();
+            tell(&report);
+            if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        None => many(&arguments),
+    }
+}
+
+#[derive(Default)]
+struct Outcome {
+    seeds: u64,
+    twice: u64,
+    loaded: u64,
+    virtual_time: u64,
+    counts: BTreeMap<&'static str, u64>,
+    failed: Vec<Report>,
+    apart: Vec<u64>,
+}
+
+fn many(arguments: &Arguments) -> ExitCode {
+    // A panic is a violation of its seed, and is told with it.
+    std::panic::set_hook(Box::new(|_| ()));
+    if run(Plan { is_canary: true, ..Plan::of(1) }, false).violations.is_empty() {
+        println!("the canary lives: this simulator finds nothing");
+        return ExitCode::FAILURE;
+    }
+    let clock = SystemClock::new();
+    let seeds = if arguments.ci { CI_SEEDS } else { arguments.seeds };
+    let (next, outcome) = (AtomicU64::new(arguments.first), Mutex::new(Outcome::default()));
+    thread::scope(|scope| {
+        for _ in 0..arguments.threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= arguments.first + seeds {
+                        return;
+                    }
+                    let report = run(Plan::of(seed), false);
+                    let again = seed.is_multiple_of(TWICE_ONE_IN).then(|| run(Plan::of(seed), false));
+                    outcome.lock().unwrap_or_else(PoisonError::into_inner).add(report, again);
+                }
+            });
+        }
+    });
+    let mut outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
+    outcome.failed.sort_by_key(|report| report.seed);
+    outcome.print(clock.mono().0.as_secs_f64());
+    let wanted = What::NAMES.iter().chain(&SOMETIMES);
+    let never: Vec<&str> = wanted.filter(|name| arguments.ci && !outcome.counts.contains_key(*name)).copied().collect();
+    if !never.is_empty() {
+        println!("\nnever met: {}", never.join(", "));
+    }
+    for seed in &outcome.apart {
+        println!("\nseed {seed} made two different histories: something reads a clock, a die or an address");
+    }
+    for report in &outcome.failed {
+        println!("\nseed {} fails: cargo xtask sim --actors --seed {}", report.seed, report.seed);
+        report.violations.iter().take(VIOLATIONS_MAX).for_each(|violation| println!("  {violation}"));
+    }
+    let is_good = outcome.failed.is_empty() && outcome.apart.is_empty() && never.is_empty();
+    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+impl Outcome {
+    fn add(&mut self, report: Report, again: Option<Report>) {
+        self.seeds += 1;
+        self.loaded += report.loaded;
+        self.virtual_time += report.virtual_time;
+        for (what, times) in &report.counts {
+            *self.counts.entry(what).or_default() += times;
+        }
+        if let Some(again) = again {
+            self.twice += 1;
+            self.virtual_time += again.virtual_time;
+            if again.hash != report.hash {
+                self.apart.push(report.seed);
+            }
+        }
+        if !report.violations.is_empty() {
+            self.failed.push(report);
+        }
+    }
+
+    fn print(&self, real: f64) {
+        #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
+        let seconds = |micros: u64| micros as f64 / SECOND as f64;
+        println!("seeds             {} of whole nodes ({} of them twice)", self.seeds, self.twice);
+        println!(
+            "loaded hours      {:.2} of {:.2} virtual ones",
+            seconds(self.loaded) / 3_600.0,
+            seconds(self.virtual_time) / 3_600.0
+        );
+        println!("virtual : real    {:.0} : 1, in {real:.0} s", seconds(self.virtual_time) / real.max(0.001));
+        println!("met");
+        for (what, times) in &self.counts {
+            println!("  {what:<32} {times}");
+        }
+    }
+}
+
+fn tell(report: &Report) {
+    println!("seed {}: {} s, hash {:016x}", report.seed, report.virtual_time / SECOND, report.hash);
+    for violation in &report.violations {
+        println!("violated: {violation}");
+    }
+}
