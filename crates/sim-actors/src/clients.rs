@@ -3,14 +3,13 @@
 
 use crate::{
     cluster::Cluster,
-    host::{Doors, Request},
+    host::{Doors, Placed, Request},
 };
 use bytes::Bytes;
 use kula_actor::{Lost, Reply};
 use kula_coordinator::{
     Applied, Change, CoordinatorError, Found, Read, ReadAnswer, Scan, ScanAnswer, Target, Write, WriteAnswer,
 };
-use kula_disk::SimDisk;
 use kula_operator::{OperatorError, TableWish, views::TableView};
 use kula_placement::ReadRepair;
 use kula_schema::TableKind;
@@ -34,7 +33,7 @@ pub enum Answer {
 }
 
 /// An answer with what was durable on every machine when it was given.
-type Told = (Answer, Vec<SimDisk>);
+type Told = (Answer, Vec<Placed>);
 
 /// An operation under way or over.
 struct Going {

@@ -2,7 +2,7 @@
 
 use crate::{
     clock::{Offset, wall_at},
-    host::{Disks, Ended, Machine},
+    host::{Disks, Ended, Machine, Placed},
     ledger::{Image, Ledger},
     plan::{Plan, What},
     story::Story,
@@ -183,7 +183,7 @@ impl Cluster {
     }
 
     /// What is durable now, told to the oracle.
-    pub fn look(&mut self, durable: &[SimDisk]) {
+    pub fn look(&mut self, durable: &[Placed]) {
         for machine in &self.machines {
             // Whoever runs has told who it is.
             if let Some(life) = &*machine.life.borrow() {
@@ -297,7 +297,7 @@ impl Cluster {
             // What the engine finds must be what the log says was durable.
             let durable = self.disks.durable();
             self.look(&durable);
-            self.check_image(machine, &durable[machine], false);
+            self.check_image(machine, &durable[machine].disk, false);
         }
         let condition = &mut self.conditions[machine];
         condition.may_fence = condition.disk_faults > 0 && condition.may_fence;
@@ -375,7 +375,7 @@ impl Cluster {
             }
             FaultKind::Wipe { machine } => {
                 self.end(machine, false);
-                self.disks.set(machine, SimDisk::new(self.random.next()));
+                self.disks.replace(machine, SimDisk::new(self.random.next()));
                 self.conditions[machine].is_outcast = true;
                 self.oracle.destroyed(machine);
                 self.ledger.forget(machine);

@@ -9,7 +9,7 @@ use futures::future::LocalBoxFuture;
 use kula_catalog::SchemaHandle;
 use kula_clock::SeededDice;
 use kula_coordinator::Coordinators;
-use kula_disk::SimDisk;
+use kula_disk::{SimDisk, Survivors};
 use kula_node::{
     Assembled, StartError, StartOptions, Threads, World, assemble,
     config::{Config, Loaded},
@@ -25,27 +25,47 @@ use tokio::sync::{Notify, mpsc};
 
 /// The disks of all machines, as they are now: a power loss puts another one in place.
 #[derive(Clone, Default)]
-pub struct Disks(Arc<Mutex<Vec<SimDisk>>>);
+pub struct Disks(Arc<Mutex<Vec<Placed>>>);
+
+/// A disk, and how many were there before it that are lost for good.
+#[derive(Clone)]
+pub struct Placed {
+    pub disk: SimDisk,
+    pub lost: u32,
+}
 
 impl Disks {
     pub fn push(&self, disk: SimDisk) {
-        self.all().push(disk);
+        self.all().push(Placed { disk, lost: 0 });
     }
 
     pub fn get(&self, machine: usize) -> SimDisk {
-        self.all()[machine].clone()
+        self.all()[machine].disk.clone()
     }
 
+    /// The same disk, after a power loss.
     pub fn set(&self, machine: usize, disk: SimDisk) {
-        self.all()[machine] = disk;
+        self.all()[machine].disk = disk;
+    }
+
+    /// Another disk: what was on the one before is gone.
+    pub fn replace(&self, machine: usize, disk: SimDisk) {
+        let placed = &mut self.all()[machine];
+        (placed.disk, placed.lost) = (disk, placed.lost + 1);
     }
 
     /// What a power loss at this moment would leave of each: ground truth of what is durable.
-    pub fn durable(&self) -> Vec<SimDisk> {
-        self.all().iter().map(|disk| disk.crash(kula_disk::Survivors::None)).collect()
+    pub fn durable(&self) -> Vec<Placed> {
+        let durable = |placed: &Placed| Placed { disk: placed.disk.crash(Survivors::None), lost: placed.lost };
+        self.all().iter().map(durable).collect()
     }
 
-    fn all(&self) -> std::sync::MutexGuard<'_, Vec<SimDisk>> {
+    /// Whether this is still the machine's disk, and not one that is lost.
+    pub fn is_there(&self, machine: usize, placed: &Placed) -> bool {
+        self.all()[machine].lost == placed.lost
+    }
+
+    fn all(&self) -> std::sync::MutexGuard<'_, Vec<Placed>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
 //! Ground truth: what each machine's disk would have after a power loss now, read from the commit log on it. Never what a
 //! node says of itself.
 
-use crate::host::Machine;
+use crate::host::{Machine, Placed};
 use bytes::Bytes;
 use kula_coordinator::present;
 use kula_disk::{
@@ -44,10 +44,14 @@ impl Ledger {
     }
 
     /// Tells the oracle of everything that is durable now and was not at the last look.
-    pub fn look(&mut self, machines: &[Rc<Machine>], durable: &[SimDisk], oracle: &mut Oracle) {
+    pub fn look(&mut self, machines: &[Rc<Machine>], durable: &[Placed], oracle: &mut Oracle) {
         let mut found = Vec::new();
-        for (machine, disk) in machines.iter().zip(durable) {
-            match self.fresh(machine, disk) {
+        for (machine, placed) in machines.iter().zip(durable) {
+            // An answer may come from before the disk was lost.
+            if !machine.disks.is_there(machine.index, placed) {
+                continue;
+            }
+            match self.fresh(machine, &placed.disk) {
                 Ok(records) => found.push((machine.index, records)),
                 Err(error) => {
                     oracle.violated(format!("{}'s log cannot be read from its durable image: {error}", machine.name));
