@@ -1,5 +1,7 @@
 //! `cargo xtask`: the project's own chores. Each subcommand is one file.
 
+mod figures;
+mod promises;
 mod sim;
 mod tidy;
 mod walkthrough;
@@ -49,6 +51,8 @@ enum Chore {
         #[arg(long, default_value_t = 100_000, conflicts_with = "ci")]
         inputs: u64,
     },
+    /// Write docs/promises.md from the marks in tests and the figures that the long chores reached
+    Promises,
     /// Run every command of a page as a newcomer would; what it prints must be what the page shows
     Walkthrough {
         /// The page, from the checkout's root
@@ -85,14 +89,24 @@ fn main() -> anyhow::Result<()> {
         Chore::Crash { ci, images } => {
             let images = if ci { CRASH_IMAGES_CI } else { images };
             let test = ["test", "--profile", "ci", "-p", "kula-storage", "--test", "crash", "--", "--nocapture"];
-            cargo(&root, &test, &[("KULA_CRASH_IMAGES", images.to_string())])
+            let command =
+                if ci { "cargo xtask crash --ci".into() } else { format!("cargo xtask crash --images {images}") };
+            let name = (images >= CRASH_IMAGES_CI).then_some("crash");
+            let heard = figures::Heard { name, command, figures: figures::of_crash };
+            figures::cargo(&root, &test, &[("KULA_CRASH_IMAGES", images.to_string())], &heard)
         }
         Chore::Walkthrough { page } => walkthrough::run(&root, &page),
+        Chore::Promises => promises::run(&root),
         Chore::Sim(sim) => sim.run(&root),
         Chore::Fuzz { ci, inputs } => {
             let inputs = if ci { FUZZ_INPUTS_CI } else { inputs };
             let environment = [("KULA_FUZZ_INPUTS", inputs.to_string())];
-            cargo(&root, &["test", "--profile", "ci", "-p", "kula-fuzz", "--", "--nocapture"], &environment)
+            let command =
+                if ci { "cargo xtask fuzz --ci".into() } else { format!("cargo xtask fuzz --inputs {inputs}") };
+            let name = (inputs >= FUZZ_INPUTS_CI).then_some("fuzz");
+            let heard = figures::Heard { name, command, figures: figures::of_fuzz };
+            let test = ["test", "--profile", "ci", "-p", "kula-fuzz", "--", "--nocapture"];
+            figures::cargo(&root, &test, &environment, &heard)
         }
     }
 }

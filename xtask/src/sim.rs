@@ -1,8 +1,11 @@
 //! `cargo xtask sim`: whole clusters from seeds, built for speed (`crates/sim`, `docs/mechanism/simulation.md`).
 
-use crate::cargo;
+use crate::figures::{self, Heard};
 use clap::Args;
 use std::path::Path;
+
+/// From here on a run's figures are those of a soak.
+const SOAK_MINUTES: u64 = 30;
 
 #[derive(Args)]
 pub struct Sim {
@@ -40,8 +43,22 @@ impl Sim {
         let flags = [("--whole", self.whole), ("--mutants", self.mutants), ("--ci", self.ci)];
         let given = given.flatten().chain(flags.into_iter().filter(|(_, set)| *set).map(|(name, _)| name.to_owned()));
         let package = if self.actors { "kula-sim-actors" } else { "kula-sim" };
+        let given: Vec<String> = given.collect();
+        let heard = self.heard(&given);
         let fixed = ["run", "--quiet", "--profile", "ci", "-p", package, "--"].map(str::to_owned);
         let arguments: Vec<String> = fixed.into_iter().chain(given).collect();
-        cargo(root, &arguments.iter().map(String::as_str).collect::<Vec<_>>(), &[])
+        figures::cargo(root, &arguments.iter().map(String::as_str).collect::<Vec<_>>(), &[], &heard)
+    }
+
+    fn heard(&self, given: &[String]) -> Heard<'static> {
+        let is_soak = self.minutes.is_some_and(|minutes| minutes >= SOAK_MINUTES);
+        let (name, of): (_, fn(&str) -> _) = match () {
+            () if self.actors => (self.ci.then_some("sim-actors"), figures::of_sim),
+            () if self.mutants => (Some("sim-mutants"), figures::of_mutants),
+            () if self.ci => (Some("sim-ci"), figures::of_sim),
+            () => (is_soak.then_some("sim-soak"), figures::of_sim),
+        };
+        let actors = if self.actors { "--actors " } else { "" };
+        Heard { name, command: format!("cargo xtask sim {actors}{}", given.join(" ")), figures: of }
     }
 }

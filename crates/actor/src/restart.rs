@@ -200,6 +200,7 @@ mod tests {
         assert_eq!((ward.due(), ward.restart_steps()), (None, VecDeque::new()));
     }
 
+    // Promise: P17
     #[test]
     fn one_failure_too_many_within_the_window_gives_up_and_an_old_one_is_forgotten() {
         let mut first = ward(Strategy::OneForOne);

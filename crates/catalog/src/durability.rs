@@ -57,6 +57,7 @@ fn a_crash_anywhere_leaves_the_old_schema_or_the_new_one() {
     assert!(olds > 0 && news > 0, "both were seen: {olds} old, {news} new");
 }
 
+// Promise: P1
 /// Every power loss that two changes could meet, torn and reordered writes included.
 #[test]
 fn in_every_crash_image_the_schema_is_one_that_was_written_and_no_older_than_acknowledged() {
@@ -80,6 +81,7 @@ fn in_every_crash_image_the_schema_is_one_that_was_written_and_no_older_than_ack
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), [1, 2, 3]);
 }
 
+// Promise: P11
 #[test]
 fn a_full_disk_changes_nothing_and_says_so() {
     let disk = SimDisk::new(1);
@@ -92,6 +94,7 @@ fn a_full_disk_changes_nothing_and_says_so() {
     }
 }
 
+// Promise: P10
 #[test]
 fn a_damaged_schema_is_an_error_at_every_byte_and_never_a_schema() {
     let disk = SimDisk::new(1);

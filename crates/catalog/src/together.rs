@@ -183,6 +183,7 @@ fn operations_sent_at_once_are_done_in_order_and_each_is_answered() {
     assert_eq!(ended, Ok(()));
 }
 
+// Promise: P12
 #[test]
 fn a_failed_sync_fences_the_node_and_nothing_is_acknowledged() {
     let ended = live(|house| async move {

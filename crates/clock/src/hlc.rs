@@ -129,6 +129,7 @@ mod tests {
         Timestamp::from_micros(micros).unwrap()
     }
 
+    // Promise: P14
     #[test]
     fn no_stamp_before_or_past_the_lease() {
         let clock = Hlc::starting_above(Some(at(1_000)));
@@ -140,6 +141,7 @@ mod tests {
         assert_eq!(clock.stamp(at(2_000)), Err(StampError { bound: at(1_002) }));
     }
 
+    // Promise: P14, R3
     #[test]
     fn a_start_waits_for_the_lease_of_its_last_life_and_not_for_a_clock_that_was_set_back() {
         let clock = Hlc::starting_above(Some(at(3_000_000)));
@@ -150,6 +152,7 @@ mod tests {
         assert_eq!(Hlc::starting_above(None).settles_in(at(0)), Duration::ZERO);
     }
 
+    // Promise: P14, R2
     #[test]
     fn a_stamp_far_ahead_is_shown_and_not_merged() {
         let clock = Hlc::starting_above(None);
@@ -161,6 +164,7 @@ mod tests {
     }
 
     proptest! {
+        // Promise: P14, R4
         /// Whatever the wall clock does, and however often the node restarts, no stamp is ever given twice.
         #[test]
         fn stamps_rise_across_jumps_and_restarts(steps in prop::collection::vec((0i64..10_000_000, 0u8..10), 1..200)) {

@@ -626,6 +626,7 @@ mod tests {
         effects.iter().filter_map(of).collect()
     }
 
+    // Promise: P9
     #[test]
     fn requests_and_bytes_in_hand_are_bounded_and_a_refusal_sends_nothing() {
         let mut coordinator = Coordinator::new(1, 1, 0, ring(1, 3, 3, ReadRepair::Blocking));

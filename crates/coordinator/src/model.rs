@@ -462,6 +462,7 @@ fn script() -> impl Strategy<Value = Vec<(u8, u16)>> {
 }
 
 proptest! {
+    // Promise: P2
     /// Every owner has every acknowledged write in the end, by its ack or by a hint. No acknowledged causal write vanishes
     /// unless a context that saw it covered it; what was covered stays gone; and
     /// quorum reads see acknowledged quorum writes, and never less than an earlier quorum read.
@@ -470,6 +471,7 @@ proptest! {
         scripts.into_iter().try_for_each(causal_history)?;
     }
 
+    // Promise: P3
     /// R + W > N: a quorum read shows nothing older than any quorum write acknowledged, or quorum read answered, before
     /// it began.
     #[test]

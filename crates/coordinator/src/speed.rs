@@ -144,6 +144,7 @@ mod tests {
         assert_eq!(speeds.hedge_after(), limits::HEDGE_MAX);
     }
 
+    // Promise: P15
     #[test]
     fn hedges_are_a_tenth_of_the_reads_once_the_savings_are_spent() {
         let mut speeds = Speeds::new();

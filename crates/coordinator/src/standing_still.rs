@@ -113,6 +113,7 @@ impl World {
     }
 }
 
+// Promise: P15
 #[test]
 fn writes_that_wait_for_it_take_no_clients_place_and_all_become_hints() {
     // Fewer places than writes in 20 ms: if stragglers took them, clients would be refused at once.
@@ -146,6 +147,7 @@ fn the_bytes_of_stragglers_are_bounded() {
     assert_eq!((world.hints, world.coordinator.machine.straggling()), (2, 0));
 }
 
+// Promise: P15
 #[test]
 fn reads_hedge_around_it_within_the_budget_and_none_fails() {
     let mut world = World::new(Bounds::default());
@@ -285,6 +287,7 @@ impl Moody {
 }
 
 proptest! {
+    // Promise: P16
     /// As long as so many owners serve as must answer, whichever they are, a request is answered long before its deadline,
     /// with no hedge earned: a read once what differs is joined and at R owners; and while rings differ for a moment.
     #[test]

@@ -357,6 +357,7 @@ fn the_later_write_wins_in_an_lww_table_and_a_lifetime_ends() {
     assert_eq!(ended, Ok(()));
 }
 
+// Promise: P14
 #[test]
 fn a_wall_clock_set_back_by_years_does_not_stop_the_nodes_own_writes() {
     let disk = SimDisk::new(8);
@@ -369,6 +370,7 @@ fn a_wall_clock_set_back_by_years_does_not_stop_the_nodes_own_writes() {
     .unwrap();
 }
 
+// Promise: P1
 #[test]
 fn what_was_acknowledged_is_there_after_a_restart() {
     let disk = SimDisk::new(3);
@@ -431,6 +433,7 @@ fn blind_writes_past_the_cap_are_refused_with_the_context_to_go_on() {
     assert_eq!(ended, Ok(()));
 }
 
+// Promise: P11
 #[test]
 fn a_full_disk_refuses_writes_and_serves_reads() {
     let disk = SimDisk::new(6);

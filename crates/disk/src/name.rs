@@ -39,6 +39,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    // Promise: P22
     #[test]
     fn a_name_that_could_leave_the_root_is_refused() {
         for name in ["", "/", "/etc/passwd", "..", "a/..", "../a", "a//b", "a/", ".", "./a", "a\0b", "ä", "a b", "a\\b"]

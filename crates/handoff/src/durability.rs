@@ -61,6 +61,7 @@ fn steps() -> Vec<fn(&mut World)> {
     ]
 }
 
+// Promise: P1, R21
 /// Every power loss that such a life could meet, torn and reordered writes included: what was acknowledged and not yet
 /// applied by its target is there.
 #[test]
@@ -219,6 +220,7 @@ fn there_are_logs_for_as_many_targets_as_peers_and_no_more() {
     assert_eq!(answers[max], Err(HandoffError::TooManyTargets { max }));
 }
 
+// Promise: P11
 #[test]
 fn a_full_disk_refuses_and_takes_again_when_there_is_room() {
     let mut world = World::new(SimDisk::new(1));
@@ -233,6 +235,7 @@ fn a_full_disk_refuses_and_takes_again_when_there_is_room() {
     assert_eq!((world.applied[&node(1)].len(), world.applied[&node(2)].len()), (1, 1));
 }
 
+// Promise: P12
 #[test]
 fn a_failed_sync_is_never_taken_for_a_good_one_nor_tried_again() {
     for fault in [SyncFault::Kept, SyncFault::Reverted] {

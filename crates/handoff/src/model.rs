@@ -258,6 +258,7 @@ mod properties {
     }
 
     proptest! {
+        // Promise: P2, P8, R21
         #[test]
         fn every_hint_that_was_acknowledged_reaches_its_target(steps in prop::collection::vec(step(), 1..150)) {
             let mut world = World::new(SimDisk::new(1));

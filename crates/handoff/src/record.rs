@@ -137,6 +137,7 @@ mod tests {
             prop_assert_eq!(decode_delivered(&encode_delivered(place)), Some(place));
         }
 
+        // Promise: P19
         #[test]
         fn any_bytes_are_a_hint_or_an_error(target: u128, record in prop::collection::vec(any::<u8>(), 0..80)) {
             if let Ok((_, _, mutation)) = parse(node(target), &record) {

@@ -376,6 +376,7 @@ mod tests {
         insta::assert_snapshot!(bodies.map(|json| format!("{json}\n    {}", checked(json))).join("\n"));
     }
 
+    // Promise: P24
     #[test]
     fn a_batch_has_at_most_a_thousand_items() {
         let batch = |count: usize| format!(r#"{{"items":[{}]}}"#, vec![r#"{"op":"get","key":"a"}"#; count].join(","));
@@ -398,6 +399,7 @@ mod tests {
         assert!(spend(&Cell::new(10), &value(6_000)), "none before it");
     }
 
+    // Promise: P24
     #[test]
     fn nesting_without_end_is_refused() {
         let deep = format!(r#"{{"items":{}"#, "[".repeat(100_000));

@@ -88,6 +88,7 @@ fn is_too_slow(received: usize, spent: Duration) -> bool {
 mod tests {
     use super::*;
 
+    // Promise: P24
     #[test]
     fn a_trickle_is_too_slow_once_the_grace_is_over() {
         assert!(!is_too_slow(1, Duration::from_secs(5)));

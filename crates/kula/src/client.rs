@@ -1,6 +1,7 @@
 //! Asking a node over HTTP: one place that knows headers, problems and what cannot be reached.
 
 use crate::{cli::Global, cluster::ClusterError, commands::TransferError, exit::Verdict};
+use kula_sim::scenario::ScenarioError;
 use serde_json::Value;
 use std::time::Duration;
 use ureq::{Agent, Body, http};
@@ -26,6 +27,9 @@ pub enum Failure {
     /// An import or export.
     #[error("{0}")]
     Transfer(Box<TransferError>),
+    /// A cluster that cannot be simulated.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
     /// Something on this machine.
     #[error("{0:#}")]
     Local(anyhow::Error),
@@ -59,7 +63,7 @@ impl Failure {
                 _ => Verdict::Error,
             },
             Failure::Unreachable { .. } => Verdict::Unavailable,
-            Failure::Usage(_) => Verdict::Usage,
+            Failure::Usage(_) | Failure::Scenario(_) => Verdict::Usage,
             Failure::Cluster(error) => error.verdict(),
             Failure::Transfer(error) => error.verdict(),
             Failure::Strange { .. } | Failure::Local(_) => Verdict::Error,

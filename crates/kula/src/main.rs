@@ -35,7 +35,6 @@ const LATER: &[&str] = &[
     "log",
     "cert",
     "cql",
-    "sim",
 ];
 
 fn main() -> ExitCode {

@@ -3,7 +3,9 @@
 use crate::{
     cli::{Colour, Global, Output},
     client::Failure,
+    commands::next_of_scenario,
 };
+use kula_operator::codes::SCENARIO;
 use serde_json::{Value, json};
 use std::{fmt::Display, io::IsTerminal};
 
@@ -18,6 +20,9 @@ pub fn failure(failure: &Failure, global: &Global) {
             Failure::Transfer(error) => {
                 json!({ "title": error.to_string(), "code": error.code(), "detail": error.why(), "hint": error.next() })
             }
+            Failure::Scenario(error) => json!({
+                "title": error.to_string(), "code": SCENARIO.code, "hint": next_of_scenario(error)
+            }),
             other => json!({ "title": other.to_string() }),
         };
         eprintln!("{object}");
@@ -47,6 +52,9 @@ pub fn failure(failure: &Failure, global: &Global) {
         }
         Failure::Cluster(error) => told((red, plain), error, error.code(), error.why(), &error.next()),
         Failure::Transfer(error) => told((red, plain), error, error.code(), error.why().as_deref(), &error.next()),
+        Failure::Scenario(error) => {
+            told((red, plain), error, Some(SCENARIO.code), None, &next_of_scenario(error));
+        }
         Failure::Strange { .. } | Failure::Usage(_) | Failure::Local(_) => eprintln!("{red}error{plain}: {failure}"),
     }
 }

@@ -131,6 +131,7 @@ mod tests {
 
     const PROMISES: [&[u8]; 4] = [&[0xff, 0x7f], &[0xff, 0xff, 0xff, 0x7f], &[0x40], &[0x0f]];
 
+    // Promise: P19
     /// Counts that promise everything, each where a list begins.
     #[test]
     fn no_bytes_make_decoding_reserve_more_than_their_own_size_allows() {

@@ -131,6 +131,8 @@ codes! {
     EXPORT_SIBLINGS = "K0909", None, "export-siblings", "A key has siblings";
     FILE_UNUSABLE = "K0910", None, "file-unusable", "A file cannot be read or written";
     FILE_FORMAT = "K0911", None, "file-format", "What the file holds cannot be told";
+    // The simulator.
+    SCENARIO = "K0912", None, "scenario", "This cluster cannot be simulated";
 }
 
 /// The code of that name; upper or lower case, with or without the `K`.

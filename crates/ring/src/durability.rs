@@ -61,6 +61,7 @@ fn a_crash_anywhere_leaves_the_old_ring_or_the_new_one() {
     assert!(olds > 0 && news > 0, "both were seen: {olds} old, {news} new");
 }
 
+// Promise: P1
 /// Every power loss that forming a ring and changing it three times could meet, torn and reordered writes included: what
 /// is found is at least what was acknowledged, at most what was begun, and it is whole.
 #[test]
@@ -112,6 +113,7 @@ fn a_crash_while_ring_1_is_formed_leaves_none_or_all_of_it() {
     }
 }
 
+// Promise: P11
 #[test]
 fn a_full_disk_changes_nothing_and_says_so() {
     let disk = SimDisk::new(1);
@@ -126,6 +128,7 @@ fn a_full_disk_changes_nothing_and_says_so() {
     state::store(&disk, &new).unwrap();
 }
 
+// Promise: P10
 #[test]
 fn a_damaged_ring_is_an_error_at_every_byte_and_never_a_ring() {
     let disk = SimDisk::new(1);
@@ -239,6 +242,7 @@ fn weight(acceptor: &Acceptor) -> u64 {
     }
 }
 
+// Promise: P1
 /// A member promises n2, accepts its ring and promises n3. Whatever power loss comes when, it never finds less than what
 /// it had told.
 #[test]

@@ -1,6 +1,7 @@
 //! The clients: they hand a plan's operations to coordinators, remember what they were told, and have the oracle judge it.
 
 use crate::{
+    history::History,
     mutant::Mutant,
     oracle::{Expectation, KeyId},
     plan::{Operation, Plan, Wish},
@@ -87,6 +88,7 @@ pub struct Clients {
     questions: BTreeMap<usize, Question>,
     /// Writes that were acknowledged, by key: the highest key of those whose date the cluster gave.
     latest: BTreeMap<KeyId, (Key, usize)>,
+    pub history: History,
 }
 
 impl Clients {
@@ -105,6 +107,7 @@ impl Clients {
             row_seq: 0,
             questions: BTreeMap::new(),
             latest: BTreeMap::new(),
+            history: History::default(),
         }
     }
 
@@ -131,6 +134,7 @@ impl Clients {
         let Some(operation) = world.plan.operations.get(index).cloned() else { return };
         let machine = operation.machine;
         if !world.serves(machine) {
+            self.history.nobody_there(world, index);
             return world.trace.count("operations: nobody there");
         }
         world.trace.count("operations");
@@ -227,6 +231,7 @@ impl Clients {
         level: Consistency,
         key: Option<KeyId>,
     ) {
+        self.history.asked(world, index, machine, client, level, key.clone());
         let wall = world.machines[machine].wall.at(world.now);
         let process = world.machines[machine].process.as_ref();
         let settings = process.and_then(|process| process.ring.settings(&name_of(KEYSPACE)).cloned());
@@ -483,6 +488,7 @@ impl Clients {
             if self.is_tried_again(world, index, &answer) {
                 continue;
             }
+            self.history.answered(world.now, index, &answer);
             if let Some(going) = self.going.get_mut(&index) {
                 going.answer = Some(answer);
                 going.listed = Vec::new();

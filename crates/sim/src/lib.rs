@@ -4,7 +4,9 @@
 //! simulated network and clock (`world`). A seed makes a plan (`plan`), a plan makes one history (`run`), the oracle judges
 //! it from ground truth. How to add a fault, a workload, a check: `docs/mechanism/simulation.md`.
 
+pub mod account;
 pub mod client;
+pub mod history;
 pub mod mutant;
 pub mod nemesis;
 pub mod net;
@@ -13,6 +15,7 @@ pub mod plan;
 pub mod process;
 pub mod rows;
 pub mod run;
+pub mod scenario;
 pub mod shrink;
 pub mod suite;
 pub mod time;
@@ -20,4 +23,4 @@ pub mod trace;
 pub mod world;
 
 pub use plan::Plan;
-pub use run::{Report, run};
+pub use run::{Report, run, run_told};

@@ -246,7 +246,7 @@ impl Oracle {
     }
 
     /// Whether the machine's replica ever said so.
-    fn said(&self, machine: usize, key: &KeyId, delta: &Partition) -> bool {
+    pub fn said(&self, machine: usize, key: &KeyId, delta: &Partition) -> bool {
         let ever = self.keys.get(key).and_then(|state| state.ever.get(&machine)).cloned().unwrap_or_default();
         let mut both = ever.clone();
         both.join(delta.clone());

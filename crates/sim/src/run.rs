@@ -2,6 +2,7 @@
 //! must come to the same state within bounds. What the oracle saw on the way is the verdict.
 
 use crate::{
+    account::Told,
     client::{Answer, Clients},
     oracle::KeyId,
     plan::Plan,
@@ -46,6 +47,11 @@ pub const ROWS: &str = "rows";
 
 /// Runs a plan; a panic of any machine is a violation.
 pub fn run(plan: &Plan, keeps_lines: bool) -> Report {
+    run_told(plan, keeps_lines).0
+}
+
+/// The same, and what is needed to tell what it was like.
+pub fn run_told(plan: &Plan, keeps_lines: bool) -> (Report, Told) {
     let mut simulation = Simulation::new(plan.clone(), keeps_lines);
     let ran = catch_unwind(AssertUnwindSafe(|| simulation.run()));
     let mut violations = std::mem::take(&mut simulation.world.oracle.violations);
@@ -54,7 +60,7 @@ pub fn run(plan: &Plan, keeps_lines: bool) -> Report {
         violations.push(format!("a machine panicked: {}", text.unwrap_or("?")));
     }
     let world = simulation.world;
-    Report {
+    let report = Report {
         seed: plan.seed,
         violations,
         hash: world.trace.hash(),
@@ -63,7 +69,8 @@ pub fn run(plan: &Plan, keeps_lines: bool) -> Report {
         virtual_time: world.now,
         operations: plan.operations.len(),
         trace: world.trace,
-    }
+    };
+    (report, Told { history: simulation.clients.history, oracle: world.oracle, base: simulation.base })
 }
 
 /// `None`: the catalogue is gone, or says nothing.
@@ -73,12 +80,13 @@ struct Simulation {
     world: World,
     clients: Clients,
     loaded: Micros,
+    base: Micros,
 }
 
 impl Simulation {
     fn new(plan: Plan, keeps_lines: bool) -> Simulation {
         let clients = Clients::new(&plan);
-        Simulation { world: World::new(plan, keeps_lines), clients, loaded: 0 }
+        Simulation { world: World::new(plan, keeps_lines), clients, loaded: 0, base: 0 }
     }
 
     fn run(&mut self) {
@@ -86,6 +94,7 @@ impl Simulation {
             return;
         }
         let base = self.world.now;
+        self.base = base;
         for index in 0..self.world.plan.operations.len() {
             let at = self.world.plan.operations[index].at;
             self.world.schedule(at, Happening::Operation { index });
@@ -335,6 +344,7 @@ impl Simulation {
                     Err(error) => self.world.oracle.violated(format!("n{} cannot read in the end: {error}", owner + 1)),
                 }
             }
+            held.iter().for_each(|(_, partition)| self.clients.history.holds(&key, partition));
             self.world.oracle.end(&key, &held);
         }
         let digests: Vec<_> = self.world.running().map(|(_, process)| process.schema.digest()).collect();

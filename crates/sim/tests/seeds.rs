@@ -2,6 +2,7 @@
 
 use kula_sim::{Plan, run, shrink::shrink, suite::canary};
 
+// Promise: P1, P2, P3, P8, P14
 #[test]
 fn some_seeds_hold_every_promise() {
     for seed in 1..=6 {

@@ -108,6 +108,7 @@ impl Running {
     }
 }
 
+// Promise: P1
 #[test]
 fn what_is_acknowledged_is_read_flushed_and_there_after_a_stop() {
     let disk = SimDisk::new(1);
@@ -190,6 +191,7 @@ fn a_shard_answers_its_part_of_a_range_page_by_page() {
     assert_eq!(ended, Ok(()));
 }
 
+// Promise: P12
 #[test]
 fn a_failed_sync_acknowledges_nothing_and_fences_the_node() {
     let disk = SimDisk::new(2);
@@ -208,6 +210,7 @@ fn a_failed_sync_acknowledges_nothing_and_fences_the_node() {
     assert!(matches!(&ended, Err(Escalation::Fenced { path, .. }) if &**path == "storage/commitlog"), "{ended:?}");
 }
 
+// Promise: P12
 #[test]
 fn a_flush_that_the_disk_fails_fences_the_node() {
     let disk = SimDisk::new(9);
@@ -265,6 +268,7 @@ fn a_write_without_context_is_refused_past_the_cap_and_others_pass() {
     assert_eq!(ended, Ok(()));
 }
 
+// Promise: P11
 #[test]
 fn a_full_disk_is_said_before_an_ack_reads_go_on_and_writes_resume() {
     let disk = SimDisk::new(4);
@@ -295,6 +299,7 @@ fn a_full_disk_is_said_before_an_ack_reads_go_on_and_writes_resume() {
     assert!(!open_on(&disk).unwrap().engine.shards.is_empty());
 }
 
+// Promise: P11, P26
 /// Whichever call the disk refuses for now, of log or flush: the write is refused or taken, and nothing is fenced.
 #[test]
 fn one_call_refused_for_now_fences_nothing() {
@@ -338,6 +343,7 @@ fn one_call_refused_for_now_fences_nothing() {
     }
 }
 
+// Promise: P9
 #[test]
 fn memory_is_bounded_when_flushes_cannot_keep_up() {
     let disk = SimDisk::new(5);
@@ -367,6 +373,7 @@ fn memory_is_bounded_when_flushes_cannot_keep_up() {
     assert_eq!(ended, Ok(()));
 }
 
+// Promise: P1
 #[test]
 fn periodic_acknowledges_before_the_sync_and_syncs_in_time() {
     let disk = SimDisk::new(6);
@@ -390,6 +397,7 @@ fn periodic_acknowledges_before_the_sync_and_syncs_in_time() {
     assert_eq!(ended, Ok(()));
 }
 
+// Promise: P14
 #[test]
 fn the_lease_is_durable_before_a_stamp_passes_the_old_one() {
     let disk = SimDisk::new(7);

@@ -230,6 +230,7 @@ fn enumerate(seed: u64, tally: &Tally) -> bool {
     true
 }
 
+// Promise: P1, R29, R39
 #[test]
 fn every_crash_image_recovers_to_what_was_acknowledged() {
     let wanted = std::env::var("KULA_CRASH_IMAGES").map_or(IMAGES_DEFAULT, |text| text.parse().unwrap());

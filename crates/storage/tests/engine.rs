@@ -199,6 +199,7 @@ fn steps_of(stride: usize) -> usize {
     if std::env::var_os("KULA_LONG").is_some() { 1 } else { stride }
 }
 
+// Promise: P11, P26
 #[test]
 fn a_disk_full_at_any_call_refuses_and_goes_on() {
     let batches = batches(3, 24);
@@ -230,6 +231,7 @@ fn a_disk_full_at_any_call_refuses_and_goes_on() {
     assert!(hit * steps_of(9) > 50, "{hit} calls met a full disk");
 }
 
+// Promise: P11
 #[test]
 fn while_the_disk_is_full_reads_go_on_and_writes_resume_when_there_is_room() {
     let batches = batches(4, 60);
@@ -293,6 +295,7 @@ fn check_failure(target: Target, fault: Fault, survivors: Survivors, stride: usi
     hit
 }
 
+// Promise: P1, P26
 #[test]
 fn after_an_io_error_at_any_call_nothing_acknowledged_is_lost() {
     let writes = check_failure(Target::Write, Fault::Io, Survivors::Seeded(1), 5);
@@ -300,6 +303,7 @@ fn after_an_io_error_at_any_call_nothing_acknowledged_is_lost() {
     assert!(writes > 30 && any > 50, "{writes} writes, {any} calls");
 }
 
+// Promise: P12
 #[test]
 fn after_a_failed_sync_nothing_is_acknowledged_that_the_disk_forgot() {
     for flavour in [SyncFault::Kept, SyncFault::Reverted] {
@@ -349,6 +353,7 @@ fn a_damaged_or_missing_identity_is_said_and_never_drawn_anew() {
     assert!(matches!(open_on(&disk), Err(StorageError::IdentityMissing)));
 }
 
+// Promise: P10
 #[test]
 fn a_damaged_or_missing_manifest_is_said() {
     let (disk, model) = filled(8);
@@ -363,6 +368,7 @@ fn a_damaged_or_missing_manifest_is_said() {
     assert!(matches!(open_on(&disk), Err(StorageError::ManifestDamaged { shard: 1, .. })));
 }
 
+// Promise: P10
 #[test]
 fn a_damaged_table_is_unknown_and_not_absent() {
     let (disk, model) = filled(9);
@@ -375,6 +381,7 @@ fn a_damaged_table_is_unknown_and_not_absent() {
     assert!(model.check(&storage, &Slice::all()).unwrap_err().contains("is damaged here, so this range is unknown"));
 }
 
+// Promise: P13
 #[test]
 fn damage_before_valid_records_is_said_and_left_behind_once_it_is_accepted() {
     let disk = SimDisk::new(10);
@@ -405,6 +412,7 @@ fn damage_before_valid_records_is_said_and_left_behind_once_it_is_accepted() {
     model.check(&again, &Slice::all()).unwrap();
 }
 
+// Promise: P13, R28
 #[test]
 fn a_missing_commit_log_is_said() {
     let (disk, _) = filled(14);
@@ -416,6 +424,7 @@ fn a_missing_commit_log_is_said() {
     assert!(open(Arc::new(disk.clone()), &tiny(), &clock(), Loss::Accept).is_ok());
 }
 
+// Promise: P1
 #[test]
 fn what_an_unfinished_flush_left_is_removed_and_other_files_are_not() {
     let (disk, model) = filled(11);
@@ -429,6 +438,7 @@ fn what_an_unfinished_flush_left_is_removed_and_other_files_are_not() {
     assert_eq!(after.iter().filter(|name| !before.contains(name)).collect::<Vec<_>>(), ["notes.txt"]);
 }
 
+// Promise: P1, R32
 #[test]
 fn a_replay_longer_than_memory_flushes_on_the_way() {
     let disk = SimDisk::new(12);

@@ -63,6 +63,7 @@ fn within_bounds<T>(input_bytes: usize, mut work: impl FnMut() -> T) -> T {
     answer
 }
 
+// Promise: P19
 #[test]
 fn no_decoder_allocates_past_its_input() {
     let (disk, meta, bodies) = table();

@@ -104,6 +104,7 @@ mod tests {
         assert_eq!(order, "urrrrrrrrbrrrrrrrrbrrrrb");
     }
 
+    // Promise: P9
     #[test]
     fn a_lane_is_bounded_in_frames_and_in_bytes_and_takes_any_one_frame() {
         let mut lanes = Lanes::new();

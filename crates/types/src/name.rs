@@ -68,6 +68,7 @@ impl fmt::Debug for Name {
 mod tests {
     use super::*;
 
+    // Promise: P22
     #[test]
     fn a_name_is_short_lower_case_and_plain() {
         for good in ["kv", "default", "a", "0", "_", &"x".repeat(48)] {

@@ -67,6 +67,7 @@ proptest! {
         prop_assert_eq!(read(&mut trusting(), &pieces).unwrap(), sent);
     }
 
+    // Promise: P19, R42
     #[test]
     fn any_flipped_byte_is_refused(frame in frames(), at in any::<prop::sample::Index>(), flip in 1..=255u8) {
         let mut bytes = bytes_of(std::slice::from_ref(&frame));
@@ -78,6 +79,7 @@ proptest! {
         prop_assert!(read.as_ref().map_or(true, Vec::is_empty), "{:?}", read);
     }
 
+    // Promise: P19
     #[test]
     fn any_bytes_never_panic_nor_grow_a_strangers_buffer(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let mut input = BytesMut::from(&bytes[..]);
@@ -86,6 +88,7 @@ proptest! {
         prop_assert!(input.capacity() <= bytes.len() + 2 * limits::HANDSHAKE_FRAME_BYTES_MAX);
     }
 
+    // Promise: P19
     #[test]
     fn any_body_never_panics(body in prop::collection::vec(any::<u8>(), 0..120)) {
         drop(decode::<Hello>(&body));
@@ -118,6 +121,7 @@ proptest! {
     }
 }
 
+// Promise: P19
 #[test]
 fn a_length_past_the_bound_is_refused_before_its_bytes() {
     let stranger = read(&mut FrameDecoder::new(limits::HANDSHAKE_FRAME_BYTES_MAX), &[&5_000u32.to_le_bytes()]);
@@ -144,6 +148,7 @@ fn a_time_that_is_none_is_refused() {
     assert_eq!(decode::<Timestamp>(&encode(&-5i64).unwrap()).unwrap(), Timestamp::from_micros(-5).unwrap());
 }
 
+// Promise: P19
 #[test]
 fn a_body_that_claims_a_terabyte_or_goes_on_is_refused() {
     // bincode's mark for a 64-bit length, and a terabyte.

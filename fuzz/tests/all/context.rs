@@ -1,5 +1,7 @@
 //! Context tokens: as they come from a client, and behind the MAC, made right again after the edits
 //! (`docs/format/context.md`).
+//!
+//! Promise: P19
 
 use crate::{
     input::{Input, samples},

@@ -1,4 +1,6 @@
 //! The envelope of a bucket's value.
+//!
+//! Promise: P19
 
 use crate::{input::Input, meter::Meter, target};
 use bytes::Bytes;

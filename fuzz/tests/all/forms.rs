@@ -1,4 +1,6 @@
 //! The stored forms of the ring and the schema: JSON of people's names, so a person may have edited it.
+//!
+//! Promise: P19
 
 use crate::{input::Input, meter::Meter, target};
 use bytes::Bytes;

@@ -2,6 +2,8 @@
 //! (`docs/format/segment-log.md`).
 //!
 //! An input is a header and the records behind it; the two copies of the header and the zeros around them are added.
+//!
+//! Promise: P19
 
 use crate::{
     files::{get, put},

@@ -1,4 +1,6 @@
 //! The lattice codec: mutations, partitions, rows.
+//!
+//! Promise: P19
 
 use crate::{
     input::{Input, samples},

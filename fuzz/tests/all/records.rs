@@ -1,5 +1,7 @@
 //! Records of the commit log with whole checksums and any payload, met by a start of the storage: what it takes in must
 //! also be fit for a flush, and be read back from the table.
+//!
+//! Promise: P19
 
 use crate::{
     input::{Input, samples},

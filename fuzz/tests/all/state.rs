@@ -1,5 +1,7 @@
 //! State files: the frame, as found and with its checksum made right again; and what storage keeps in such frames, the
 //! manifest and the identity.
+//!
+//! Promise: P19
 
 use crate::{
     files::{get, put},

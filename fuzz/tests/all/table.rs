@@ -1,5 +1,7 @@
 //! SSTables with a part of any bytes behind right checksums: opened, read in every way, verified; and what verifies is
 //! read as one whole and can be written again.
+//!
+//! Promise: P19
 
 use crate::{
     files::get,

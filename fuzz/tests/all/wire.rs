@@ -1,4 +1,6 @@
 //! What a peer may send: frames of a stream, with wrong and with right checksums, and the bodies of every verb.
+//!
+//! Promise: P19
 
 use crate::{input::Input, meter::Meter, target};
 use bytes::{Bytes, BytesMut};

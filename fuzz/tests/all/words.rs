@@ -1,4 +1,6 @@
 //! Words that people and requests bring: consistency levels, names, settings, ids; and the names of files.
+//!
+//! Promise: P19
 
 use crate::{input::Input, meter::Meter, target};
 use bytes::Bytes;

@@ -120,6 +120,7 @@ fn namespaces(home: &Place) -> Option<Namespaces> {
     }
 }
 
+// Promise: P16
 #[test]
 fn a_one_way_cut_between_two_nodes_stops_no_quorum_and_makes_nobody_down() {
     let Some(_) = binary() else { return };

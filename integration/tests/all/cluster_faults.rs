@@ -25,6 +25,7 @@ fn started(places: &Places) -> Cluster<'_> {
     cluster
 }
 
+// Promise: P1, P2
 #[test]
 fn kill_9_of_one_of_three_under_load_loses_nothing_and_its_hints_survive_their_holder() {
     let Some(_) = binary() else { return };
@@ -62,6 +63,7 @@ fn kill_9_of_one_of_three_under_load_loses_nothing_and_its_hints_survive_their_h
     cluster.assert_calm();
 }
 
+// Promise: P1
 #[test]
 fn kill_9_of_all_three_at_once_loses_nothing() {
     let Some(_) = binary() else { return };
@@ -91,6 +93,7 @@ fn kill_9_of_all_three_at_once_loses_nothing() {
     cluster.assert_calm();
 }
 
+// Promise: P2
 #[test]
 fn nodes_that_go_and_return_in_turn_under_load_lose_nothing() {
     let Some(_) = binary() else { return };
@@ -123,6 +126,7 @@ fn nodes_that_go_and_return_in_turn_under_load_lose_nothing() {
     cluster.assert_calm();
 }
 
+// Promise: P8
 #[test]
 fn a_read_repairs_a_replica_that_missed_writes_for_which_nobody_kept_a_hint() {
     let Some(_) = binary() else { return };
@@ -158,6 +162,7 @@ fn a_read_repairs_a_replica_that_missed_writes_for_which_nobody_kept_a_hint() {
     cluster.assert_calm();
 }
 
+// Promise: P14, R3
 #[test]
 fn what_a_restarted_node_writes_does_not_win_over_later_writes_of_others() {
     let Some(_) = binary() else { return };
@@ -176,6 +181,7 @@ fn what_a_restarted_node_writes_does_not_win_over_later_writes_of_others() {
     cluster.assert_calm();
 }
 
+// Promise: P15
 #[test]
 fn a_stopped_node_holds_nobody_up_and_comes_back() {
     let Some(_) = binary() else { return };

@@ -91,6 +91,7 @@ fn a_copy_of_a_running_members_directory_is_refused_by_name() {
     assert_healthy(&cluster);
 }
 
+// Promise: P27
 #[test]
 fn a_wiped_node_at_a_members_address_is_refused_by_name() {
     let Some(_) = binary() else { return };
@@ -142,6 +143,7 @@ fn peer_port(client: &Client) -> TcpStream {
     stream
 }
 
+// Promise: P19
 #[test]
 fn garbage_at_the_peer_port_is_hung_up_on_and_the_cluster_goes_on() {
     let Some(_) = binary() else { return };
@@ -193,6 +195,7 @@ fn memory_of(node: &Node) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
 }
 
+// Promise: P9
 #[test]
 fn a_peer_that_stops_reading_is_cut_and_takes_no_memory() {
     let Some(_) = binary() else { return };

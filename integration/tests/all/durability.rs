@@ -40,6 +40,7 @@ fn write_until_killed(node: &Node, span: Duration) -> BTreeMap<String, Vec<Strin
     acknowledged.into_inner().unwrap()
 }
 
+// Promise: P1
 #[test]
 fn acknowledged_writes_survive_kill_9_again_and_again() {
     let Some(_) = binary() else { return };
@@ -66,6 +67,7 @@ fn acknowledged_writes_survive_kill_9_again_and_again() {
     }
 }
 
+// Promise: P1
 #[test]
 fn an_ordered_stop_exits_0_and_loses_nothing() {
     let Some(_) = binary() else { return };

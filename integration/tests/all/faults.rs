@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+// Promise: P12
 #[test]
 fn a_failed_sync_acknowledges_nothing_more_and_ends_the_node() {
     let Some(_) = binary() else { return };
@@ -62,6 +63,7 @@ impl Drop for SmallDisk<'_> {
     }
 }
 
+// Promise: P11
 #[test]
 fn a_full_disk_refuses_before_the_ack_and_recovers_by_itself() {
     let Some(_) = binary() else { return };

@@ -81,6 +81,7 @@ fn blind_writes_are_siblings_and_a_context_replaces_exactly_them() {
     assert_eq!(gone.problem(), (404, "K0404".into()));
 }
 
+// Promise: R35
 #[test]
 fn an_idempotency_key_makes_a_retry_the_same_sibling() {
     let Some(_) = binary() else { return };
@@ -163,6 +164,7 @@ fn each_refusal_names_its_reason() {
     );
 }
 
+// Promise: P19
 #[test]
 fn garbage_is_answered_or_hung_up_on_and_the_node_lives() {
     use rand::{RngExt, SeedableRng, rngs::StdRng};

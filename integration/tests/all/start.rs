@@ -55,6 +55,7 @@ fn a_directory_of_another_cluster_is_refused() {
     assert_says(&said, &["error K06", "one", "two", "next:"]);
 }
 
+// Promise: P20
 #[test]
 fn a_node_binds_loopback_unless_told_otherwise() {
     let Some(_) = binary() else { return };

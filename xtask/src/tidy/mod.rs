@@ -7,6 +7,7 @@ mod layers;
 mod pages;
 mod sources;
 
+use crate::promises;
 use anyhow::Context;
 use std::{
     fmt,
@@ -46,11 +47,12 @@ pub fn faults(root: &Path) -> anyhow::Result<Vec<Fault>> {
         sources::check(source, &mut faults);
     }
     pages::check(&sources, &mut faults);
+    promises::check(root, &sources, &mut faults)?;
     Ok(faults)
 }
 
 /// Rust sources, Markdown pages and manifests of our own, in the order of their names.
-fn sources_below(root: &Path) -> anyhow::Result<Vec<Source>> {
+pub fn sources_below(root: &Path) -> anyhow::Result<Vec<Source>> {
     let mut sources = Vec::new();
     let mut folders: Vec<PathBuf> =
         ["crates", "xtask", "integration", "docs", "fuzz"].map(|name| root.join(name)).into();

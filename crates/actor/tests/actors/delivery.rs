@@ -24,6 +24,7 @@ fn ten_thousand_clones_get_exactly_the_bound_accepted() {
     });
 }
 
+// Promise: P9
 #[test]
 fn the_bound_is_exact_between_threads() {
     let story = Story::default();

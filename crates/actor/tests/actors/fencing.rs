@@ -52,6 +52,7 @@ fn a_fence_below_ends_every_level_at_once_and_without_stop_hooks() {
     });
 }
 
+// Promise: P17
 #[test]
 fn a_panic_beside_data_fences() {
     paused(async {

@@ -167,6 +167,7 @@ fn a_factory_that_panics_is_tried_again() {
     });
 }
 
+// Promise: P17
 #[test]
 fn one_failure_too_many_ends_the_tree_and_says_why() {
     paused(async {

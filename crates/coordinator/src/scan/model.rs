@@ -267,6 +267,7 @@ fn check(mut world: World, writes: usize, limit: u32, changes: usize) -> Result<
 }
 
 proptest! {
+    // Promise: P3, R26
     #[test]
     fn pages_show_each_key_once_as_its_owners_together_know_it(
         nodes in 1usize..7,

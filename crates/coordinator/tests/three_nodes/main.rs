@@ -93,6 +93,7 @@ fn what_a_node_missed_while_it_was_away_is_brought_to_it() {
     });
 }
 
+// Promise: P15
 #[test]
 fn a_node_that_stands_still_delays_no_client_and_gets_hints() {
     in_system(async {
@@ -135,6 +136,7 @@ fn whom_this_node_suspects_is_not_asked() {
     });
 }
 
+// Promise: P8
 #[test]
 fn a_read_repairs_what_an_owner_lacks() {
     in_system(async {

@@ -35,6 +35,7 @@ fn a_value_is_read_back_and_the_layout_stays_what_it_is() {
     insta::assert_snapshot!(hex);
 }
 
+// Promise: P10
 #[test]
 fn every_flipped_bit_and_every_cut_is_seen() {
     let disk = disk_with_dir();
@@ -65,6 +66,7 @@ fn other_versions_and_other_kinds_are_told_from_damage() {
     assert_eq!(other, Err(StateError::Damaged { name: name(), part: "magic" }));
 }
 
+// Promise: P1
 #[test]
 fn every_power_loss_leaves_the_old_value_or_the_new_one() {
     let disk = disk_with_dir();
@@ -93,6 +95,7 @@ fn every_power_loss_leaves_the_old_value_or_the_new_one() {
     assert!(images > 100, "{images} images");
 }
 
+// Promise: P26
 #[test]
 fn every_failing_call_leaves_the_old_value_or_the_new_one() {
     let faults = [Fault::Io, Fault::Full, Fault::Sync(SyncFault::Kept), Fault::Sync(SyncFault::Reverted)];
@@ -121,6 +124,7 @@ fn every_failing_call_leaves_the_old_value_or_the_new_one() {
 }
 
 proptest! {
+    // Promise: P19
     #[test]
     fn any_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
         let disk = disk_with_dir();

@@ -191,6 +191,7 @@ fn a_lock_is_exclusive_until_dropped() {
     });
 }
 
+// Promise: P22
 #[test]
 fn a_name_outside_the_root_is_refused_by_every_call() {
     check("names", |disk| {

@@ -59,6 +59,7 @@ fn run(disk: &SimDisk, config: LogConfig, batches: u64) -> History {
     history
 }
 
+// Promise: P1
 #[test]
 fn acknowledged_records_survive_every_power_loss_in_order_and_none_is_invented() {
     let disk = SimDisk::recording(11);
@@ -106,6 +107,7 @@ fn disk_numbers(disk: &SimDisk) -> Vec<u64> {
     payloads(disk, SMALL).iter().map(|payload| number_of(payload)).collect()
 }
 
+// Promise: P1
 #[test]
 fn a_killed_process_loses_nothing_that_a_later_power_loss_could_take_back() {
     let disk = SimDisk::new(1);
@@ -118,6 +120,7 @@ fn a_killed_process_loses_nothing_that_a_later_power_loss_could_take_back() {
     assert_eq!(disk_numbers(&disk.crash(Survivors::None)), [0, 1], "replayed, so durable");
 }
 
+// Promise: P13, R31
 #[test]
 fn recycled_files_are_read_neither_as_new_records_nor_as_damage() {
     let disk = SimDisk::new(1);

@@ -43,6 +43,7 @@ fn written(batches: &[(u64, usize)]) -> (SimDisk, SegmentLog, Vec<Position>) {
     (disk, log, positions)
 }
 
+// Promise: P13
 #[test]
 fn an_unsynced_batch_torn_at_any_byte_is_trimmed_silently() {
     let (disk, log, positions) = written(&[(2, 50), (3, 70)]);
@@ -80,6 +81,7 @@ fn a_later_part_of_an_unsynced_batch_without_the_earlier_is_trimmed_silently() {
     }
 }
 
+// Promise: P13
 #[test]
 fn a_flipped_bit_anywhere_in_a_batch_known_to_be_durable_is_reported_and_the_rest_is_read() {
     let (disk, _, positions) = written(&[(1, 50), (3, 77), (1, 50)]);
@@ -180,6 +182,7 @@ fn three_segments() -> SimDisk {
     disk
 }
 
+// Promise: P13
 #[test]
 fn any_zeroed_block_is_reported_or_harmless() {
     for segment in 0..2 {
@@ -197,6 +200,7 @@ fn any_zeroed_block_is_reported_or_harmless() {
     }
 }
 
+// Promise: P13, R30
 #[test]
 fn a_segment_without_a_header_is_reported_and_the_others_are_read() {
     for (segment, kept) in [(0, [2, 3, 4, 5]), (1, [0, 1, 4, 5]), (2, [0, 1, 2, 3])] {
@@ -228,6 +232,7 @@ fn a_missing_segment_is_reported_unless_it_is_the_oldest() {
     }
 }
 
+// Promise: P13
 #[test]
 fn a_file_cut_short_is_reported_wherever_it_was_cut() {
     for segment in 0..3 {
@@ -242,6 +247,7 @@ fn a_file_cut_short_is_reported_wherever_it_was_cut() {
     }
 }
 
+// Promise: P13
 #[test]
 fn a_segment_moved_to_another_number_is_not_read() {
     let disk = three_segments();
@@ -273,6 +279,7 @@ fn a_newer_layout_and_another_kind_are_refused_before_anything_changes() {
 }
 
 proptest! {
+    // Promise: P19
     #[test]
     fn any_bytes_as_a_segment_are_read_without_panic(
         name in 1_u64..4, bytes in prop::collection::vec(any::<u8>(), 0..20_000),
@@ -284,6 +291,7 @@ proptest! {
         prop_assert!(numbers.is_empty() && damage.len() == 1);
     }
 
+    // Promise: P13, P19
     #[test]
     fn any_damage_to_records_never_panics_and_never_invents_one(
         patches in prop::collection::vec((0..8192_u64, prop::collection::vec(any::<u8>(), 1..300)), 1..4),
@@ -302,6 +310,7 @@ proptest! {
     }
 }
 
+// Promise: P19
 #[test]
 fn a_length_that_the_file_does_not_have_allocates_nothing() {
     let disk = three_segments();

@@ -91,6 +91,7 @@ fn at_every_call(target: Target, fault: Fault, mut check: impl FnMut(&Outcome, &
     unreachable!("some call is the last");
 }
 
+// Promise: P12
 #[test]
 fn a_sync_that_fails_poisons_the_log_and_is_never_acknowledged() {
     for failure in [SyncFault::Kept, SyncFault::Reverted] {
@@ -102,6 +103,7 @@ fn a_sync_that_fails_poisons_the_log_and_is_never_acknowledged() {
     }
 }
 
+// Promise: P12
 #[test]
 fn a_sync_whose_failure_shows_late_ends_the_log_at_the_next() {
     at_every_call(Target::Sync, Fault::Sync(SyncFault::Late), |outcome, disk, story| {
@@ -122,6 +124,7 @@ fn a_sync_whose_failure_shows_late_ends_the_log_at_the_next() {
     });
 }
 
+// Promise: P26
 #[test]
 fn any_failing_call_is_survived() {
     let calls = at_every_call(Target::Any, Fault::Io, |outcome, disk, story| {
@@ -131,6 +134,7 @@ fn any_failing_call_is_survived() {
     assert!(calls > 60, "{calls}");
 }
 
+// Promise: P11, P26
 #[test]
 fn a_full_disk_at_any_call_is_a_typed_refusal_and_the_log_goes_on() {
     let calls = at_every_call(Target::Space, Fault::Full, |outcome, disk, story| {
@@ -291,6 +295,7 @@ fn retired_segments_are_enough_to_go_on_when_the_disk_is_full() {
     assert_eq!(replayed(&disk.crash(Survivors::None)), [2, 3, 4]);
 }
 
+// Promise: P12
 #[test]
 fn a_restart_after_a_failed_sync_believes_the_disk_and_not_the_cache() {
     let disk = SimDisk::new(1);

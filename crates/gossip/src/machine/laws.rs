@@ -99,6 +99,7 @@ proptest! {
         }
     }
 
+    // Promise: P19
     #[test]
     fn any_bytes_are_no_message_or_a_harmless_one(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         drop(decode::<Syn>(&bytes));

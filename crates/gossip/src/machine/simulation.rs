@@ -124,6 +124,7 @@ fn who_loses_a_fifth_of_its_messages_is_not_down() {
     assert_eq!(down, 0, "of {looks} looks");
 }
 
+// Promise: P16
 #[test]
 fn any_one_way_partition_of_three_flips_no_more_than_three_times_a_minute() {
     let edges = [(1, 2), (2, 1), (1, 3), (3, 1), (2, 3), (3, 2)];
@@ -152,6 +153,7 @@ fn any_one_way_partition_of_three_flips_no_more_than_three_times_a_minute() {
     }
 }
 
+// Promise: P16
 #[test]
 fn a_cut_off_minority_declares_nobody_down() {
     for seed in 0..10 {

@@ -34,6 +34,7 @@ fn throw(node: &Node, bytes: &[u8]) -> Vec<u8> {
     client.drain()
 }
 
+// Promise: P19
 #[test]
 fn random_bytes_end_in_an_answer_or_a_close() {
     let node = Node::start();
@@ -46,6 +47,7 @@ fn random_bytes_end_in_an_answer_or_a_close() {
     serves_on(&node);
 }
 
+// Promise: P19
 /// Bytes of good requests, changed here and there: these reach the handlers.
 #[test]
 fn damaged_requests_end_in_an_answer_or_a_close() {
@@ -79,6 +81,7 @@ fn damaged_requests_end_in_an_answer_or_a_close() {
     serves_on(&node);
 }
 
+// Promise: P24
 #[test]
 fn heads_past_their_bounds_are_refused() {
     let node = Node::start();
@@ -100,6 +103,7 @@ fn a_body_cut_short_stores_nothing() {
     assert_eq!(Client::to(node.address).ask("GET", "/kv/kv/default/cut", &[], b"").problem(), "404 K0404");
 }
 
+// Promise: P24
 /// A head and a body that stop coming: both are cut, within their bounds.
 #[test]
 fn a_client_that_falls_silent_is_cut() {

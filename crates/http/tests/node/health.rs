@@ -46,6 +46,7 @@ fn without_a_ring_a_node_says_what_it_waits_for() {
     assert_eq!(client.ask("GET", "/healthz/live", &[], b"").status, 200);
 }
 
+// Promise: P9
 #[test]
 fn a_full_mailbox_is_a_429_that_names_it() {
     let node = Node::starting(MailboxConfig { cap: 1 });
@@ -59,6 +60,7 @@ fn a_full_mailbox_is_a_429_that_names_it() {
     assert_eq!(shed["problem"]["applied"], "no");
 }
 
+// Promise: P11
 #[test]
 fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_room() {
     let node = Node::start();

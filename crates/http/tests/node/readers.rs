@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 const PATH: &str = "/kv/kv/default/large";
 const VALUE_BYTES: usize = 8 << 20;
 
+// Promise: P24
 #[test]
 #[allow(clippy::disallowed_methods, reason = "a real socket's kernel has its own clock")]
 fn clients_that_never_read_are_cut_and_until_then_others_are_told_to_wait() {

@@ -3,10 +3,12 @@
 mod bench;
 mod cluster;
 mod import;
+mod sim;
 
 pub use bench::{Bench, BenchCluster, BenchHttp, BenchKind, BenchProcess, BenchReplay, BenchStart};
 pub use cluster::{Cluster, ClusterCommand};
 pub use import::{Export, Import};
+pub use sim::{Repair, Sim, Sync};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{path::PathBuf, time::Duration};
@@ -103,6 +105,7 @@ pub enum Command {
     },
     /// Measure a node: throughput, latency free of coordinated omission, CPU per operation, memory
     Bench(Bench),
+    Sim(Sim),
     /// Print a completion script for a shell
     Completions {
         shell: clap_complete::Shell,

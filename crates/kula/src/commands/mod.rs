@@ -9,9 +9,11 @@ mod export;
 mod import;
 mod kv;
 mod node;
+mod sim;
 mod views;
 
 pub use import::TransferError;
+pub use sim::next as next_of_scenario;
 
 use crate::{
     cli::{Arguments, Command},
@@ -39,6 +41,7 @@ pub fn run(arguments: &Arguments) -> Result<Verdict, Failure> {
         Command::Config(config) => config::run(config, global),
         Command::Explain { code } => explain::run(code),
         Command::Bench(bench) => bench::run(bench, global),
+        Command::Sim(sim) => sim::run(sim, global),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut crate::command(), "kula", &mut std::io::stdout());
             Ok(Verdict::Ok)

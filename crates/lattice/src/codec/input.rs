@@ -143,6 +143,7 @@ mod tests {
         assert_eq!(Input::new(&too_large).varint(), Err(DecodeError::Number { at: 0 }));
     }
 
+    // Promise: P19
     #[test]
     fn a_count_beyond_the_input_is_refused_before_anything_is_reserved() {
         let bytes = Bytes::from_static(&[5, 0, 0, 0, 0, 0, 0, 0, 0, 0]);

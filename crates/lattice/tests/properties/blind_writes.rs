@@ -218,6 +218,7 @@ fn explore<S: Scheme>(schedules: u64, forgetful: bool) -> Findings {
     findings
 }
 
+// Promise: P2
 #[test]
 fn no_update_is_lost_in_20_000_schedules() {
     assert_eq!(explore::<Cell>(SCHEDULES, false), Findings::default());

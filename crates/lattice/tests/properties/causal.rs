@@ -44,6 +44,7 @@ fn value(hlc: Timestamp) -> NewSibling {
 proptest! {
     #![proptest_config(property())]
 
+    // Promise: P2
     #[test]
     fn a_causal_put_kills_exactly_what_its_context_names(
         before in cell(), now in lattice::timestamp(), shown in 0usize..4, hlc in lattice::timestamp(),
@@ -106,6 +107,7 @@ proptest! {
     }
 }
 
+// Promise: R35
 #[test]
 fn one_operation_retried_through_two_coordinators_is_one_sibling() {
     let dot = |actor| Dot::new(Actor(actor), 0, 1).expect("a dot");

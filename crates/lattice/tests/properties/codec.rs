@@ -73,6 +73,7 @@ proptest! {
         prop_assert!(Mutation::decode(&longer).is_err());
     }
 
+    // Promise: P19
     #[test]
     fn changed_bytes_are_an_error_or_another_value(
         mutation in lattice::mutation(), changes in vec((any::<Index>(), any::<u8>()), 1..4),
@@ -85,6 +86,7 @@ proptest! {
         one_form(Bytes::from(bytes))?;
     }
 
+    // Promise: P19
     #[test]
     fn any_bytes_are_survived(bytes in vec(any::<u8>(), 0..300)) {
         one_form(Bytes::from(bytes.clone()))?;

@@ -97,6 +97,7 @@ fn timed_by_dot(mut partition: Partition) -> Partition {
 proptest! {
     #![proptest_config(property())]
 
+    // Promise: P5
     #[test]
     fn any_interleaving_gives_one_view(
         history in history(12),
@@ -125,6 +126,7 @@ proptest! {
         }
     }
 
+    // Promise: P7, R19
     /// Where something broke and one key or dot bears two bodies or expiries, replicas that compacted before they met
     /// still agree with those that met before. (A sibling's time follows from its dot.)
     #[test]
@@ -164,6 +166,7 @@ proptest! {
         prop_assert_eq!(&both_compacted, &met_before);
     }
 
+    // Promise: P7
     /// No view changes at all while no body goes, also for readers whose clock is anywhere.
     #[test]
     fn compaction_without_a_clock_changes_no_view(

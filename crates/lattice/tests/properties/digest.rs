@@ -55,6 +55,7 @@ fn digests_agree_with_facts(
 proptest! {
     #![proptest_config(property())]
 
+    // Promise: R27
     #[test]
     fn a_digest_is_that_of_the_normal_form(
         partition in partition(), table_floor in table_floor(), clock in timestamp(),
@@ -68,6 +69,7 @@ proptest! {
         prop_assert_eq!(normal.clone().normal(table_floor, Seal::NONE), normal);
     }
 
+    // Promise: P3, R27
     #[test]
     fn digests_are_equal_iff_normal_forms_are(
         left in partition(), right in partition(), table_floor in table_floor(), clock in timestamp(),

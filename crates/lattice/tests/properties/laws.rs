@@ -27,6 +27,7 @@ fn three<S: Strategy>(values: impl Fn() -> S) -> (S, S, S) {
 proptest! {
     #![proptest_config(property())]
 
+    // Promise: P5
     #[test]
     fn registers_join((a, b, c) in three(lattice::lww)) {
         obeys(&a, &b, &c)?;
@@ -58,16 +59,19 @@ proptest! {
         prop_assert_eq!(join(&a, &b).at(&at), a.at(&at).max(b.at(&at)));
     }
 
+    // Promise: P5
     #[test]
     fn cells_join((a, b, c) in three(lattice::cell)) {
         obeys(&a, &b, &c)?;
     }
 
+    // Promise: P5
     #[test]
     fn rows_join((a, b, c) in three(lattice::row)) {
         obeys(&a, &b, &c)?;
     }
 
+    // Promise: P5
     #[test]
     fn partitions_join((a, b, c) in three(lattice::partition)) {
         obeys(&a, &b, &c)?;
@@ -86,6 +90,7 @@ proptest! {
         prop_assert_eq!(join(&whole, &parts), parts);
     }
 
+    // Promise: P5
     /// Three replicas, each with some of the deltas of one history, in any order.
     #[test]
     fn deltas_join_in_any_order(history in lattice::history(12), order in any::<u64>()) {

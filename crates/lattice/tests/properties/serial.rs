@@ -121,6 +121,7 @@ fn is_delete(change: &Change) -> bool {
 proptest! {
     #![proptest_config(property())]
 
+    // Promise: P5, R7, R8, R9
     #[test]
     fn lww_mutations_read_as_if_applied_one_after_the_other(history in lww_history(14), now in timestamp()) {
         let mut order: Vec<usize> = (0..history.minted.len()).collect();

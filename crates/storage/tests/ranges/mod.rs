@@ -94,6 +94,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(kula_testkit::property())]
 
+    // Promise: P3, R26
     #[test]
     fn pages_laid_one_behind_the_other_are_the_range(
         steps in prop::collection::vec(step(), 1..150),
@@ -160,6 +161,7 @@ proptest! {
     }
 }
 
+// Promise: P9
 #[test]
 fn a_page_is_bounded_however_much_is_asked_for() {
     let storage_disk = SimDisk::new(2);

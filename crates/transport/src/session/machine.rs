@@ -210,6 +210,7 @@ mod tests {
         machine.hear(Mono::default(), frame(Kind::Request, 0x0501, request)).unwrap()
     }
 
+    // Promise: P9
     #[test]
     fn requests_in_service_are_bounded() {
         let mut machine = up();
@@ -224,6 +225,7 @@ mod tests {
         assert!(matches!(ask(&mut machine, cap + 3), Heard::Inbound { .. }));
     }
 
+    // Promise: P9
     #[test]
     fn bytes_in_service_are_bounded() {
         let mut machine = up();

@@ -82,6 +82,7 @@ async fn is_hung_up(socket: &mut TcpStream) -> bool {
     tokio::time::timeout(std::time::Duration::from_secs(9), socket.read_to_end(&mut sink)).await.is_ok()
 }
 
+// Promise: P19
 #[test]
 fn garbage_is_hung_up_on_and_hurts_nobody() {
     in_system(async {
@@ -218,6 +219,7 @@ fn a_refusal_that_goes_on_is_said_once_on_each_side() {
     });
 }
 
+// Promise: P24
 #[test]
 fn half_open_connections_keep_no_peer_out() {
     in_system(async {
@@ -245,6 +247,7 @@ fn half_open_connections_keep_no_peer_out() {
     });
 }
 
+// Promise: P9
 #[test]
 fn a_peer_that_stops_reading_is_cut() {
     in_system(async {

@@ -324,6 +324,7 @@ mod tests {
         assert!(open_run(&seed(), 48, run.slice(..run.len() - 1)).is_err());
     }
 
+    // Promise: P23
     #[test]
     fn a_bomb_is_refused_before_it_is_unpacked() {
         for claim in [FRAME_PLAIN_BYTES_MAX + 1, 1 << 30, 300 * 40] {

@@ -97,6 +97,7 @@ impl fmt::Display for Component {
 mod tests {
     use super::*;
 
+    // Promise: P22
     #[test]
     fn names_parse_back_and_nothing_else_does() {
         let file = FileId([0, 1, 2, 0xab, 0xff, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);

@@ -81,6 +81,7 @@ fn check(disk: &SimDisk, meta: &SstableMeta, model: &Model) -> Vec<SstableError>
     errors
 }
 
+// Promise: P10
 #[test]
 fn every_flipped_byte_is_noticed_and_hides_only_what_it_names() {
     let (disk, meta, model) = small();
@@ -104,6 +105,7 @@ fn every_flipped_byte_is_noticed_and_hides_only_what_it_names() {
     assert_eq!(check(&disk, &meta, &model), []);
 }
 
+// Promise: P10
 #[test]
 fn a_cut_grown_zeroed_or_missing_file_is_noticed() {
     for component in Component::ALL {
@@ -131,6 +133,7 @@ fn a_cut_grown_zeroed_or_missing_file_is_noticed() {
     }
 }
 
+// Promise: P10
 /// Same content, same lengths: only identity tells the two apart.
 #[test]
 fn a_file_or_block_of_another_table_or_an_older_generation_is_noticed() {
@@ -155,6 +158,7 @@ fn a_file_or_block_of_another_table_or_an_older_generation_is_noticed() {
     assert_eq!(check(&mine, &meta, &model), []);
 }
 
+// Promise: P10
 #[test]
 fn a_block_in_the_place_of_another_is_noticed() {
     // Blocks of equal length, in one file: a misdirected write or read.
@@ -171,6 +175,7 @@ fn a_block_in_the_place_of_another_is_noticed() {
     assert!(errors.iter().all(only_it) && !errors.is_empty(), "{errors:?}");
 }
 
+// Promise: P19
 /// Bytes that no disk makes, but an attacker or a bug may: lies under a right checksum. They must not panic or hang, and
 /// the whole file's checksum tells on them.
 #[test]
@@ -218,6 +223,7 @@ fn lies_under_a_right_checksum_do_no_harm() {
     assert_eq!(check(&disk, &meta, &model), []);
 }
 
+// Promise: P10
 #[test]
 fn a_damaged_filter_costs_no_answers() {
     let (disk, meta, model) = small();
@@ -244,6 +250,7 @@ fn a_table_of_a_later_version_is_not_called_damaged() {
     }
 }
 
+// Promise: P10
 #[test]
 fn an_unreadable_sector_is_an_error_and_no_answer() {
     let (disk, meta, model) = small();
@@ -277,6 +284,7 @@ fn a_write_that_fails_anywhere_leaves_nothing_that_opens_and_can_be_removed() {
     }
 }
 
+// Promise: P10
 #[test]
 fn what_was_synced_survives_a_power_loss_and_a_lost_write_is_noticed() {
     let model = small_model();
