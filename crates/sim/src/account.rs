@@ -3,7 +3,7 @@
 //!
 //! A write is *lost* if it was acknowledged and what the owners hold in the end does not contain it: joined with it, they
 //! would change. What a later write replaced is contained. A write is *outranked* if it began after another was
-//! acknowledged and lies below it: the clocks were apart, and no read ever shows it. A read is *stale* if it lacks a write
+//! acknowledged and lies below it: the clocks were apart, and no read that meets both shows it. A read is *stale* if it lacks a write
 //! that was acknowledged before the read began; its age is how long ago the first such was. Lost and outranked writes make
 //! no read stale.
 
@@ -135,7 +135,7 @@ impl Account {
         self.violations.extend(other.violations);
     }
 
-    /// Acknowledged writes that are gone, or were never seen.
+    /// Acknowledged writes that are gone, and that are outranked.
     pub fn losses(&self) -> (u64, u64) {
         let sum = |of: fn(&Served) -> u64| self.writes.values().map(of).sum();
         (sum(|served| served.lost), sum(|served| served.outranked))

@@ -56,7 +56,7 @@ impl Page<'_> {
 
     /// What would be worth a look after this.
     fn next(&self) -> Option<&'static str> {
-        let (lost, unseen) = self.account.losses();
+        let (lost, outranked) = self.account.losses();
         let is_stale = self.account.reads.values().any(|served| !served.ages.is_empty());
         if !self.account.violations.is_empty() {
             Some("a report of this command, and of what it prints with --seed of the broken run and --trace")
@@ -65,7 +65,7 @@ impl Page<'_> {
                 Some(_) => "the same with --sync group: nothing is acknowledged before it is synced",
                 None => "the same with --write quorum: a write is acknowledged when most owners have it",
             })
-        } else if unseen > 0 {
+        } else if outranked > 0 {
             Some("the same with --workload bucket: it orders nothing by clocks and keeps both values")
         } else if is_stale {
             Some("the same with --write quorum --read quorum: each read meets an owner that has the write")
@@ -82,14 +82,14 @@ impl Page<'_> {
         let acked: u64 = account.writes.values().map(|served| served.answered).sum();
         let of = format!("of {}", many(acked, "acknowledged write"));
         let are = |count: u64| if count == 1 { "is" } else { "are" };
-        let were = |count: u64| if count == 1 { "was" } else { "were" };
-        let (lost, never) = account.losses();
-        let what = match (lost, never) {
+        let (lost, outranked) = account.losses();
+        let lie = |count: u64| if count == 1 { "lies below an older one" } else { "lie below older ones" };
+        let what = match (lost, outranked) {
             (0, 0) => return ("OK", "32", format!("nothing lost {of}; every promise held")),
             (lost, 0) => format!("{} {of} {} gone", grouped(lost), are(lost)),
-            (0, never) => format!("{} {of} {} never seen", grouped(never), were(never)),
-            (lost, never) => {
-                format!("{} {of} {} gone, {} {} never seen", grouped(lost), are(lost), grouped(never), were(never))
+            (0, outranked) => format!("{} {of} {}", grouped(outranked), lie(outranked)),
+            (lost, outranked) => {
+                format!("{} {of} {} gone, {} {}", grouped(lost), are(lost), grouped(outranked), lie(outranked))
             }
         };
         ("LOST", "33", format!("{what}; every promise held"))
@@ -129,7 +129,7 @@ impl Page<'_> {
             "p50",
             "p99",
             "LOST",
-            "UNSEEN",
+            "OUTRANKED",
             "STALE",
             "BEHIND p50",
             "p99",
@@ -172,11 +172,11 @@ impl Page<'_> {
             let more = if seeds_with_losses.len() > 8 { ", .." } else { "" };
             lines.push(format!("runs that lost: {}, seeds {}{more}", seeds_with_losses.len(), seeds.join(", ")));
         }
-        let (lost_count, unseen) = self.account.losses();
+        let (lost_count, outranked_count) = self.account.losses();
         lines.extend(lost.iter().take(TOLD_MAX).map(|write| format!("lost: {}", lost_line(write))));
         lines.extend(more(lost_count, lost.len()));
-        lines.extend(outranked.iter().take(TOLD_MAX).map(|write| format!("unseen: {}", outranked_line(write))));
-        lines.extend(more(unseen, outranked.len()));
+        lines.extend(outranked.iter().take(TOLD_MAX).map(|write| format!("outranked: {}", outranked_line(write))));
+        lines.extend(more(outranked_count, outranked.len()));
     }
 
     fn siblings(&self) -> Option<String> {
@@ -202,7 +202,7 @@ impl Page<'_> {
         let account = self.account;
         let Scenario { nodes, clients, rate, keys, read_repair, .. } = self.scenario;
         let levels = |levels: &[kula_types::Consistency]| levels.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let (lost, unseen) = account.losses();
+        let (lost, outranked) = account.losses();
         let kinds = self.kinds().map(|(what, by_level)| {
             let rows: serde_json::Map<String, Value> =
                 by_level.iter().map(|(level, served)| (level.clone(), served_json(what, served))).collect();
@@ -222,10 +222,10 @@ impl Page<'_> {
                 "faults": self.scenario.troubles.iter().map(word).collect::<Vec<_>>(),
             },
             "loaded_us": account.loaded, "virtual_us": account.virtual_time, "seconds": self.took.as_secs_f64(),
-            "operations": account.operations, "faults": account.faults, "lost": lost, "unseen": unseen,
+            "operations": account.operations, "faults": account.faults, "lost": lost, "outranked": outranked,
             "seeds_with_losses": account.seeds_with_losses,
             "lost_writes": account.lost.iter().map(lost_json).collect::<Vec<_>>(),
-            "unseen_writes": account.outranked.iter().map(outranked_json).collect::<Vec<_>>(),
+            "outranked_writes": account.outranked.iter().map(outranked_json).collect::<Vec<_>>(),
             "siblings": {
                 "keys": siblings.keys, "keys_with": siblings.keys_with, "most": siblings.most,
                 "keys_with_in_the_end": siblings.keys_with_in_the_end,
@@ -321,7 +321,7 @@ fn served_json(what: &str, served: &Served) -> Value {
     match what {
         "writes" => {
             object["lost"] = served.lost.into();
-            object["unseen"] = served.outranked.into();
+            object["outranked"] = served.outranked.into();
         }
         "reads" => {
             object["stale"] = served.ages.len().into();
