@@ -35,6 +35,8 @@ pub struct Effects {
     pub read: Vec<ReadOp>,
     pub ranges: Vec<RangeOp>,
     pub refused: Vec<(Reply<Result<Outcome, ReplicaError>>, ReplicaError)>,
+    /// Hints of tables that were dropped: nothing is left to join them to, and they are owed no longer. Answered as applied.
+    pub settled: Vec<Reply<Result<Outcome, ReplicaError>>>,
     /// Who planned with a newer ring than this node has.
     pub pull_ring: Option<NodeId>,
     /// Who asks for a table that this node has not heard of.
@@ -116,6 +118,12 @@ impl Machine {
                         sibling_cap,
                         reply: applied(reply),
                     });
+                    Ok(())
+                }
+                Err(ReplicaError::UnknownTable { table })
+                    if origin == Origin::Hint && view.schema.is_dropped(table) =>
+                {
+                    effects.settled.push(reply);
                     Ok(())
                 }
                 Err(refusal) => Err((reply, refusal)),

@@ -1,7 +1,7 @@
 //! Runs `testdata/*.txt`: requests in, what storage is asked and what is refused out, blessed snapshots beside.
 //!
-//! The replica knows ring 3, the built-in bucket `kv.default` and an LWW table `kv.lww`; its clocks stand at 10 s. It is
-//! shard 0 of two; keys that begin with `z` belong to the other. A line is one request:
+//! The replica knows ring 3, the built-in bucket `kv.default`, an LWW table `kv.lww`, and one that was dropped, `kv.gone`;
+//! its clocks stand at 10 s. It is shard 0 of two; keys that begin with `z` belong to the other. A line is one request:
 //! ```text
 //! write TABLE KEY [from=client|blind|hint|repair|stream] [ahead=MS] [floor=MS] [ring=N] [phase=N] [deadline=MS] [token] [garbage] [peer] [now=MS]
 //! read TABLE KEY [digest] [ring=N] [phase=N] [deadline=MS] [peer] [now=MS]
@@ -42,14 +42,19 @@ fn ring() -> Ring {
     Ring::new(facts).unwrap()
 }
 
-fn schema() -> Schema {
+/// The schema, and the table that it knows as dropped.
+fn schema() -> (Schema, TableId) {
     let mut schema = Schema::first();
-    let definition =
-        TableDefinition { name: "lww".parse().unwrap(), kind: TableKind::Lww, options: TableOptions::default() };
-    let created = Timestamp::from_micros(1).unwrap();
-    let (delta, _) = schema.create_table(&"kv".parse().unwrap(), &definition, created).unwrap();
-    schema.join(delta);
-    schema
+    let keyspace = "kv".parse().unwrap();
+    let [_, gone] = ["lww", "gone"].map(|name| {
+        let definition =
+            TableDefinition { name: name.parse().unwrap(), kind: TableKind::Lww, options: TableOptions::default() };
+        let (delta, table) = schema.create_table(&keyspace, &definition, Timestamp::from_micros(1).unwrap()).unwrap();
+        schema.join(delta);
+        table.id
+    });
+    schema.join(schema.drop_table(&keyspace, &"gone".parse().unwrap()).unwrap());
+    (schema, gone)
 }
 
 fn at(millis: i64) -> Timestamp {
@@ -74,8 +79,9 @@ impl<'a> Line<'a> {
         self.words.contains(&word)
     }
 
-    fn op(&self, ring: &Ring, schema: &Schema) -> Op {
-        let table = schema.resolve("kv", self.words[1]).map_or(TableId([0; 16]), |table| table.id);
+    fn op(&self, ring: &Ring, (schema, gone): &(Schema, TableId)) -> Op {
+        let nobodys = if self.words[1] == "gone" { *gone } else { TableId([0; 16]) };
+        let table = schema.resolve("kv", self.words[1]).map_or(nobodys, |table| table.id);
         let key = PartitionKey::copy_from(self.words[2].as_bytes());
         if self.words[0] == "read" {
             let answer = if self.has("digest") { Answer::Digest } else { Answer::Data };
@@ -124,7 +130,7 @@ fn check(script: &str, text: &str) {
         let from = line.has("peer").then(|| NodeId("00000000-0000-0000-0000-000000000002".parse().unwrap()));
         let request = Request { from, fence, deadline, op: line.op(&ring, &schema), reply: Reply::ignored() };
         let now = Mono::from_millis(unsigned("now", 10_000));
-        let view = View { now, latest: at(0), ring: &ring, schema: &schema };
+        let view = View { now, latest: at(0), ring: &ring, schema: &schema.0 };
         let mut effects = Effects::default();
         machine.step(view, ReplicaBatch { requests: vec![request] }, &mut effects);
         show(&effects, &mut out);
@@ -142,6 +148,9 @@ fn show(effects: &Effects, out: &mut String) {
     }
     for op in &effects.ranges {
         writeln!(out, "  page behind {:?}", op.range.after.1).unwrap();
+    }
+    for _ in &effects.settled {
+        writeln!(out, "  answered as applied, nothing is stored").unwrap();
     }
     if effects.pull_ring.is_some() {
         writeln!(out, "  pull the ring").unwrap();
@@ -183,7 +192,7 @@ fn a_batch_past_its_bound_is_refused_from_there_on() {
         reply: Reply::ignored(),
     };
     let requests: Vec<Request> = (0..crate::limits::BATCH_REQUESTS_MAX + 3).map(|_| request()).collect();
-    let view = View { now: Mono::default(), latest: at(0), ring: &ring, schema: &schema };
+    let view = View { now: Mono::default(), latest: at(0), ring: &ring, schema: &schema.0 };
     let mut effects = Effects::default();
     machine.step(view, ReplicaBatch { requests }, &mut effects);
     assert_eq!((effects.read.len(), effects.refused.len()), (crate::limits::BATCH_REQUESTS_MAX, 3));

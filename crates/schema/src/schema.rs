@@ -177,6 +177,15 @@ impl Schema {
         }
     }
 
+    /// Whether the table with this id was dropped, alone or with its keyspace. An id never returns: this stays so.
+    pub fn is_dropped(&self, id: TableId) -> bool {
+        match self.tables.get(&id) {
+            Some(TableFact::Dropped(_)) => true,
+            Some(TableFact::Alive(table)) => self.keyspaces.get(&table.keyspace_id()).is_some_and(|fact| fact.dropped),
+            None => false,
+        }
+    }
+
     pub fn keyspace(&self, name: &str) -> Option<&Keyspace> {
         Some(&self.names.get(name)?.keyspace)
     }

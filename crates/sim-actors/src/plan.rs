@@ -78,7 +78,8 @@ impl Plan {
         let mut random = Random::new(seed ^ 0x6163_746f_7273);
         let lasts = plan.lasts.min(LASTS_MAX);
         let nodes = plan.hosts.len();
-        let is_done = |wish: &Wish| !matches!(wish, Wish::Rows { .. } | Wish::DropTable | Wish::Alter { .. });
+        let is_done =
+            |wish: &Wish| !matches!(wish, Wish::Rows { .. } | Wish::Made { .. } | Wish::DropTable | Wish::Alter { .. });
         let operations =
             plan.operations.into_iter().filter(|operation| operation.at < lasts && is_done(&operation.wish)).collect();
         // Level 1's are spread over a longer time.

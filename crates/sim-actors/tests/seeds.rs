@@ -2,7 +2,7 @@
 
 use kula_sim_actors::{Plan, plan::What, run};
 
-// Promise: P1, P2, P3, P8, P12, P16, P17
+// Promise: P1, P2, P3, P8, P12
 #[test]
 fn seeds_hold_and_one_seed_makes_one_history() {
     for seed in 1..=2 {

@@ -4,8 +4,9 @@ use crate::{
     history::History,
     mutant::Mutant,
     oracle::{Expectation, KeyId},
-    plan::{Operation, Plan, Wish},
-    process::Message,
+    plan::{Operation, Plan, TABLE_NAMES, Wish},
+    process::{Message, Queue},
+    refused,
     rows::{self, Question, RowWish},
     run::{BUCKET, KEYSPACE, REGISTERS, ROWS, name_of},
     time::{self, Micros},
@@ -13,7 +14,7 @@ use crate::{
 };
 use bytes::Bytes;
 use kula_actor::{Lost, Reply};
-use kula_catalog::{Change as SchemaChange, Changed};
+use kula_catalog::{CatalogError, Change as SchemaChange, Changed};
 use kula_coordinator::{
     Applied, Change, CoordinatorError, Found, Read, ReadAnswer, Scan, ScanAnswer, Target, Write, WriteAnswer,
     machine::Event,
@@ -32,7 +33,7 @@ pub enum Answer {
     Write(Result<WriteAnswer, Option<CoordinatorError>>),
     Read(Result<ReadAnswer, Option<CoordinatorError>>),
     Scan(Result<ScanAnswer, Option<CoordinatorError>>),
-    Schema(Option<Changed>),
+    Schema(Result<Changed, Option<CatalogError>>),
     Rows(rows::Served),
 }
 
@@ -144,7 +145,7 @@ impl Clients {
             Wish::ReadAdded { back } => (if back % 2 == 0 { BUCKET } else { REGISTERS }, back % 2 == 0),
             Wish::Put { .. } | Wish::Delete { .. } | Wish::Get { .. } => (REGISTERS, false),
             Wish::CausalPut { .. } | Wish::CausalDelete { .. } | Wish::CausalGet { .. } => (BUCKET, true),
-            Wish::DropTable | Wish::Alter { .. } => (BUCKET, true),
+            Wish::DropTable | Wish::Alter { .. } | Wish::Made { .. } => (BUCKET, true),
             Wish::Rows { .. } => (ROWS, false),
             Wish::Scan { causal, .. } | Wish::CreateTable { causal } => {
                 (if causal { BUCKET } else { REGISTERS }, causal)
@@ -202,8 +203,24 @@ impl Clients {
             Wish::Scan { limit, .. } => self.scan(world, index, &operation, (table, id), causal, limit),
             Wish::CreateTable { causal } => self.create_table(world, index, machine, causal),
             Wish::Rows { wish, die } => self.rows(world, index, machine, (id, wish), die),
+            Wish::Made { name, puts } => {
+                let (name, key) = (format!("t{name}"), PartitionKey::copy_from(b"m"));
+                let process = world.machines[machine].process.as_ref();
+                let known = process.and_then(|process| process.schema.resolve(KEYSPACE, &name).ok());
+                // A name that nobody knows there is asked for all the same.
+                let id = known.as_ref().map_or(id, |known| known.id);
+                if let Some(known) = known {
+                    world.oracle.tables.insert(id, known);
+                }
+                if puts {
+                    let put = Change::Put { value: value(), content_type: None };
+                    self.write(world, index, &operation, (&name, id, key), put, None, None, None);
+                } else {
+                    self.read(world, index, (machine, client, level, within), (&name, id, key));
+                }
+            }
             Wish::DropTable => {
-                let name = name_of(&format!("t{}", index % 7));
+                let name = name_of(&format!("t{}", index % TABLE_NAMES));
                 self.dropped.push(name.clone());
                 let change = SchemaChange::DropTable { keyspace: name_of(KEYSPACE), name };
                 self.change_schema(world, index, machine, change);
@@ -263,7 +280,7 @@ impl Clients {
         world: &mut World,
         index: usize,
         operation: &Operation,
-        (table, id, key): (&'static str, TableId, PartitionKey),
+        (table, id, key): (&str, TableId, PartitionKey),
         change: Change,
         context: Option<String>,
         timestamp: Option<kula_types::Timestamp>,
@@ -396,7 +413,7 @@ impl Clients {
     fn create_table(&mut self, world: &mut World, index: usize, machine: usize, causal: bool) {
         let kind = if causal { TableKind::Causal } else { TableKind::Lww };
         // Few names, so that two nodes make the same one.
-        let name = name_of(&format!("t{}", index % 7));
+        let name = name_of(&format!("t{}", index % TABLE_NAMES));
         let definition = TableDefinition { name, kind, options: TableOptions::default() };
         self.change_schema(
             world,
@@ -411,7 +428,7 @@ impl Clients {
         world.trace.line(world.now, || format!("op {index}: {change:?} at n{}", machine + 1));
         let answers = self.answers.clone();
         let reply = Reply::new(move |answer: Result<Result<Changed, _>, Lost>| {
-            answers.put(index, Answer::Schema(answer.ok().and_then(Result::ok)));
+            answers.put(index, Answer::Schema(answer.map_or(Err(None), |answer| answer.map_err(Some))));
         });
         world.step(machine, |process, step| process.handle(Message::CatalogAsk { change, reply }, step));
     }
@@ -452,8 +469,11 @@ impl Clients {
     pub fn sweep(&mut self, world: &mut World, machine: usize, (table, key): &KeyId, level: Consistency) -> usize {
         let index = self.next;
         self.next += 1;
-        let Some(name) = world.oracle.tables.get(table).map(|table| table.name.clone()) else { return index };
-        self.read(world, index, (machine, usize::MAX, level, 5 * time::SECOND), (name.as_str(), *table, key.clone()));
+        let schema = world.machines[machine].process.as_ref().map(|process| &process.schema);
+        // A twin that lost its name is there under another.
+        let shown = schema.and_then(|schema| schema.tables_of(KEYSPACE).find(|(_, known)| known.id == *table));
+        let Some(name) = shown.map(|(name, _)| name.to_owned()) else { return index };
+        self.read(world, index, (machine, usize::MAX, level, 5 * time::SECOND), (&name, *table, key.clone()));
         index
     }
 
@@ -466,10 +486,16 @@ impl Clients {
         event: impl FnOnce(kula_types::Mono, kula_types::Mono) -> Event,
     ) {
         world.handing_over = Some(index);
+        let (cap, machine_of) = (world.mailbox_max, &world.machines[machine]);
+        let coordinator = key.zip(machine_of.process.as_ref()).map_or(0, |(key, process)| process.coordinator_of(key));
+        let depth = machine_of.mailroom.waiting(Queue::Coordinator(coordinator));
         world.step(machine, |process, step| {
-            let coordinator = key.map_or(0, |key| process.coordinator_of(key));
             let now = process.now();
-            let event = Box::new(event(now, now));
+            let event = event(now, now);
+            if cap.is_some_and(|cap| depth >= cap) {
+                return refuse(event, depth);
+            }
+            let event = Box::new(event);
             process.handle(Message::Coordinator { index: coordinator, event }, step);
         });
         world.handing_over = None;
@@ -542,6 +568,7 @@ impl Clients {
             Answer::Write(Err(error)) => {
                 let is_denied = error.as_ref().is_some_and(|error| error.applied() == Applied::No);
                 world.trace.count(if is_denied { "writes refused" } else { "writes unknown" });
+                error.iter().for_each(|error| world.met(refused::coordinator(error)));
                 world.trace.line(world.now, || format!("op {index}: {}", error_text(error.as_ref())));
                 if let Some(going) = self.going.get_mut(&index) {
                     // An earlier try may have been applied.
@@ -594,18 +621,25 @@ impl Clients {
             }
             Answer::Read(Err(error)) => {
                 world.trace.count("reads failed");
+                error.iter().for_each(|error| world.met(refused::coordinator(error)));
                 world.trace.line(world.now, || format!("op {index}: {}", error_text(error.as_ref())));
             }
             Answer::Scan(Ok(page)) => self.judge_page(world, index, page),
-            Answer::Scan(Err(_)) => world.trace.count("scans failed"),
-            Answer::Schema(Some(Changed::Table(table))) => {
+            Answer::Scan(Err(error)) => {
+                world.trace.count("scans failed");
+                error.iter().for_each(|error| world.met(refused::coordinator(error)));
+            }
+            Answer::Schema(Ok(Changed::Table(table))) => {
                 world.trace.count("tables made");
                 self.made.push((table.name.clone(), table.id, machine));
             }
-            Answer::Schema(Some(Changed::Dropped)) => world.trace.count("tables dropped"),
-            Answer::Schema(Some(Changed::Keyspace(_))) => world.trace.count("keyspaces altered"),
+            Answer::Schema(Ok(Changed::Dropped)) => world.trace.count("tables dropped"),
+            Answer::Schema(Ok(Changed::Keyspace(_))) => world.trace.count("keyspaces altered"),
             Answer::Rows(_) => {}
-            Answer::Schema(None) => world.trace.count("schema not changed"),
+            Answer::Schema(Err(error)) => {
+                world.trace.count("schema not changed");
+                error.iter().for_each(|error| world.met(refused::catalog(error)));
+            }
         }
     }
 
@@ -711,6 +745,17 @@ impl Clients {
                 world.oracle.violated(format!("in the end {lacks:?} lack a table whose making was answered"));
             }
         }
+    }
+}
+
+/// What a coordinator's door answers that is full (`Coordinators::write`, `read`, `scan`).
+fn refuse(event: Event, depth: usize) {
+    let full = || CoordinatorError::Overloaded { path: "coordinator".into(), depth, cap: depth, applied: Applied::No };
+    match event {
+        Event::Write { write, .. } => write.reply.send(Err(full())),
+        Event::Read { read, .. } => read.reply.send(Err(full())),
+        Event::Scan { scan, .. } => scan.reply.send(Err(full())),
+        _ => unreachable!("a client asks nothing else"),
     }
 }
 

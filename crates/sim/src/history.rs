@@ -81,7 +81,9 @@ impl History {
             Some(Wish::Delete { .. } | Wish::CausalDelete { .. }) => Action::Delete,
             Some(Wish::ReadAdded { .. } | Wish::Get { .. } | Wish::CausalGet { .. }) | None => Action::Get,
             Some(Wish::Scan { .. }) => Action::List,
-            Some(Wish::CreateTable { .. } | Wish::DropTable | Wish::Alter { .. } | Wish::Rows { .. }) => return,
+            Some(
+                Wish::CreateTable { .. } | Wish::DropTable | Wish::Alter { .. } | Wish::Rows { .. } | Wish::Made { .. },
+            ) => return,
         };
         let client = (client != usize::MAX).then_some(client);
         let (began, ended, outcome) = (world.now, world.now, Outcome::Unknown);

@@ -7,12 +7,15 @@
 pub mod account;
 pub mod client;
 pub mod history;
+mod images;
+pub mod mailroom;
 pub mod mutant;
 pub mod nemesis;
 pub mod net;
 pub mod oracle;
 pub mod plan;
 pub mod process;
+pub mod refused;
 pub mod rows;
 pub mod run;
 pub mod scenario;

@@ -1,6 +1,7 @@
 //! The nemesis: begins and ends the faults of a plan, and heals all of them in the end.
 
 use crate::{
+    mailroom::Scheduling,
     net::{Later, Moment},
     plan::FaultKind,
     process::Host,
@@ -19,15 +20,17 @@ impl World {
         let word = if begins { "begins" } else { "ends" };
         self.trace.line(self.now, || format!("nemesis: {:?} {word}", fault.kind));
         if begins {
-            self.trace.count(name);
             self.schedule(fault.lasts, Happening::Fault { index, begins: false });
-            self.begin(&fault.kind, fault.lasts);
+            if self.begin(&fault.kind, fault.lasts) {
+                self.trace.count(name);
+            }
         } else {
             self.end(&fault.kind);
         }
     }
 
-    fn begin(&mut self, kind: &FaultKind, lasts: Micros) {
+    /// Whether it is met now; a disk's faults are when a call meets them.
+    fn begin(&mut self, kind: &FaultKind, lasts: Micros) -> bool {
         let now = self.now;
         match *kind {
             FaultKind::Kill { machine } => {
@@ -66,7 +69,9 @@ impl World {
             FaultKind::DiskFull { machine, bytes_left } => {
                 let of = &mut self.machines[machine];
                 of.disk_faults += 1;
+                of.is_filled = true;
                 of.fill(bytes_left);
+                return false;
             }
             FaultKind::DiskStall { machine } => {
                 let of = &mut self.machines[machine];
@@ -80,16 +85,22 @@ impl World {
                 of.disk_faults += 1;
                 of.may_fence |= matches!(fault, DiskFault::Io | DiskFault::Sync(_) | DiskFault::LostWrite);
                 of.disk.inject(target, calls_before, fault);
+                return false;
             }
             FaultKind::CrashInside { machine, calls_before } => {
                 let of = &mut self.machines[machine];
                 of.disk_faults += 1;
                 (of.may_fence, of.crashes_inside) = (true, true);
                 of.disk.inject(Target::Any, calls_before, DiskFault::Io);
+                return false;
             }
             FaultKind::Wipe { machine } => self.wipe(machine),
-            FaultKind::Clone { machine } => self.clone_machine(machine),
+            FaultKind::Clone { machine } => return self.clone_machine(machine),
+            FaultKind::RollBack { machine } => return self.take_image(machine),
+            FaultKind::Swap { one, other, survivors } => return self.swap(one, other, survivors),
+            FaultKind::Rot { machine, of, how, die } => return self.rot(machine, of, how, die),
         }
+        true
     }
 
     fn end(&mut self, kind: &FaultKind) {
@@ -98,7 +109,8 @@ impl World {
             FaultKind::Kill { machine }
             | FaultKind::PowerLoss { machine, .. }
             | FaultKind::PowerLossAtAck { machine, .. }
-            | FaultKind::Wipe { machine } => {
+            | FaultKind::Wipe { machine }
+            | FaultKind::Rot { machine, .. } => {
                 self.machines[machine].dies_at_ack = None;
                 self.schedule(0, Happening::Start { machine });
             }
@@ -116,6 +128,7 @@ impl World {
             FaultKind::DiskFull { machine, .. } => {
                 let of = &mut self.machines[machine];
                 of.disk_faults = of.disk_faults.saturating_sub(1);
+                of.is_filled = false;
                 of.disk.set_space(None);
             }
             FaultKind::DiskStall { machine } => {
@@ -128,6 +141,8 @@ impl World {
                 of.disk_faults = of.disk_faults.saturating_sub(1);
                 of.disk.clear_faults();
             }
+            FaultKind::RollBack { machine } => self.roll_back(machine),
+            FaultKind::Swap { one, other, survivors } => self.swap_back(one, other, survivors.rotate_left(1)),
             FaultKind::Reset { .. } | FaultKind::ClockJump { .. } | FaultKind::ClockDrift { .. } => {}
             FaultKind::Clone { machine } => {
                 let name = format!("n{}b", machine + 1);
@@ -142,9 +157,10 @@ impl World {
     pub fn power_off(&mut self, machine: usize, survivors: u64) {
         self.end_process(machine, false);
         self.machines[machine].is_off = true;
-        let survivors = match survivors % 4 {
+        let survivors = match survivors % 5 {
             0 | 1 => Survivors::None,
             2 => Survivors::All,
+            3 => Survivors::Torn(survivors),
             _ => Survivors::Seeded(survivors),
         };
         self.lose_power(machine, survivors);
@@ -178,12 +194,12 @@ impl World {
     }
 
     /// A copy of the directory, taken as it is on the disk, runs elsewhere.
-    fn clone_machine(&mut self, machine: usize) {
+    fn clone_machine(&mut self, machine: usize) -> bool {
         let of = &self.machines[machine];
         let copy = format!("{}b", of.host.name);
         // One copy of a machine at a time.
         if of.process.is_none() || of.is_outcast || self.machines.iter().any(|other| other.host.name == copy) {
-            return;
+            return false;
         }
         let host = Host { name: copy, address: format!("{}b:7000", of.host.name), ..of.host.clone() };
         let mut copy = Machine::new(host, of.disk.crash(Survivors::All));
@@ -191,6 +207,7 @@ impl World {
         self.machines.push(copy);
         let machine = self.machines.len() - 1;
         self.schedule(0, Happening::Start { machine });
+        true
     }
 
     /// Ends every fault: ways open, disks sound, clocks right again, everybody runs.
@@ -202,11 +219,16 @@ impl World {
             (way.slow, way.flips) = (0, 0);
             self.open(from, to);
         }
+        (self.mailbox_max, self.scheduling) = (None, Scheduling::Even);
+        if let Some((one, other)) = self.swapped {
+            self.swap_back(one, other, 0);
+        }
         for machine in 0..self.machines.len() {
             self.resume(machine);
+            self.machines[machine].past = None;
             let now = self.now;
             let of = &mut self.machines[machine];
-            (of.disk_faults, of.dies_at_ack) = (0, None);
+            (of.disk_faults, of.is_filled, of.dies_at_ack) = (0, false, None);
             of.disk.clear_faults();
             of.disk.set_space(None);
             of.wall.thaw(now);

@@ -35,6 +35,9 @@ pub struct SentMutation {
     pub delta: Partition,
 }
 
+/// What one machine had said is durable there, at some moment.
+pub struct Ledger(BTreeMap<KeyId, Partition>);
+
 /// A read under way: what the owners' ledgers held when it began.
 pub struct Expectation {
     pub key: KeyId,
@@ -105,7 +108,6 @@ impl Oracle {
         self.dirty.entry(machine).or_default().push(id);
     }
 
-    /// A machine's log was synced: what was young is as durable as the rest.
     /// A power failure where the log is synced by periods: the young is gone, perhaps.
     pub fn lost_power(&mut self, machine: usize) {
         self.recent.retain(|recent| recent.machine != machine);
@@ -181,6 +183,46 @@ impl Oracle {
         self.hints_lost(machine);
         self.hints_unproved(machine);
         self.keys.values_mut().for_each(|state| drop(state.ledgers.remove(&machine)));
+    }
+
+    /// What a machine said is durable there, as an image of its disk taken now must hold it.
+    pub fn ledger_of(&self, machine: usize) -> Ledger {
+        let its = |(key, state): (&KeyId, &KeyState)| Some((key.clone(), state.ledgers.get(&machine)?.clone()));
+        Ledger(self.keys.iter().filter_map(its).collect())
+    }
+
+    /// A machine starts from an older image of its disk: it holds what it held then, and has to prove that.
+    pub fn rolled_back(&mut self, machine: usize, Ledger(past): Ledger) {
+        self.destroyed(machine);
+        self.dirty.insert(machine, past.keys().cloned().collect());
+        for (key, ledger) in past {
+            self.keys.entry(key).or_default().ledgers.insert(machine, ledger);
+        }
+    }
+
+    /// Two machines have each other's disks now.
+    pub fn swapped(&mut self, one: usize, other: usize) {
+        let turned = |machine: usize| match machine {
+            machine if machine == one => other,
+            machine if machine == other => one,
+            machine => machine,
+        };
+        for state in self.keys.values_mut() {
+            for ledgers in [&mut state.ledgers, &mut state.ever] {
+                *ledgers = std::mem::take(ledgers).into_iter().map(|(machine, held)| (turned(machine), held)).collect();
+            }
+        }
+        self.dirty =
+            std::mem::take(&mut self.dirty).into_iter().map(|(machine, keys)| (turned(machine), keys)).collect();
+        self.recent.iter_mut().for_each(|recent| recent.machine = turned(recent.machine));
+        self.hints.iter_mut().for_each(|(by, target, ..)| (*by, *target) = (turned(*by), turned(*target)));
+    }
+
+    /// What a machine held of a key cannot be read any more.
+    pub fn damaged(&mut self, machine: usize, key: &KeyId) {
+        if let Some(state) = self.keys.get_mut(key) {
+            state.ledgers.remove(&machine);
+        }
     }
 
     /// What a machine found after its start must hold all that it said is durable. `all`: every key, not only those that

@@ -4,6 +4,7 @@
 //! whether it still fails.
 
 use crate::{
+    mailroom::Scheduling,
     mutant::Mutant,
     process::Host,
     rows::RowWish,
@@ -64,6 +65,11 @@ pub enum Wish {
     Rows {
         wish: RowWish,
         die: u64,
+    },
+    /// A put or a get of one key in a table of this name, if there is one.
+    Made {
+        name: usize,
+        puts: bool,
     },
     DropTable,
     /// Another way of read repair for the clients' keyspace: a new version of the ring.
@@ -163,6 +169,46 @@ pub enum FaultKind {
     Clone {
         machine: usize,
     },
+    /// An image of the directory is taken; when the fault ends the machine starts again from it.
+    RollBack {
+        machine: usize,
+    },
+    /// Two machines lose power and start with each other's disk; when the fault ends they are changed back.
+    Swap {
+        one: usize,
+        other: usize,
+        survivors: u64,
+    },
+    /// Bytes at rest are damaged.
+    Rot {
+        machine: usize,
+        of: RotOf,
+        how: Rot,
+        die: u64,
+    },
+}
+
+/// What is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RotOf {
+    /// A table's data or its filter, while the process runs.
+    Table,
+    /// The commit log, while the machine is off: its operator accepts the loss.
+    CommitLog,
+    /// A log of hints, while the process runs.
+    Hints,
+    /// One bit of a file that a start needs, while the machine is off: it is refused until the bit is back.
+    StartFile,
+}
+
+/// How.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rot {
+    Flip,
+    /// Zeroes, up to a page of them.
+    Zeroes,
+    /// Bytes of another place of the same file, or of another file of the kind.
+    Misdirected,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,11 +229,17 @@ pub struct Plan {
     pub clients: usize,
     pub operations: Vec<Operation>,
     pub faults: Vec<Fault>,
+    /// What a room's mailbox holds; `None`: as in production, which no simulated client fills.
+    pub mailbox_max: Option<usize>,
+    pub scheduling: Scheduling,
     /// A violation is planted: the suite must find it.
     pub is_canary: bool,
     /// A mistake that all nodes make.
     pub mutant: Option<Mutant>,
 }
+
+/// Tables that clients make have one of so many names: two nodes make the same one.
+pub const TABLE_NAMES: usize = 7;
 
 impl FaultKind {
     pub fn name(&self) -> &'static str {
@@ -210,15 +262,22 @@ impl FaultKind {
             FaultKind::DiskError { fault: DiskFault::Full, .. } => "disk ENOSPC once",
             FaultKind::DiskError { fault: DiskFault::TooManyFiles, .. } => "disk EMFILE",
             FaultKind::DiskError { fault: DiskFault::LostWrite, .. } => "lost write",
+            FaultKind::DiskError { fault: DiskFault::Sync(SyncFault::Late), .. } => "late sync",
             FaultKind::DiskError { fault: DiskFault::Sync(_), .. } => "failed sync",
             FaultKind::CrashInside { .. } => "crash inside a call",
             FaultKind::Wipe { .. } => "lost disk",
             FaultKind::Clone { .. } => "cloned disk",
+            FaultKind::RollBack { .. } => "rolled-back disk",
+            FaultKind::Swap { .. } => "swapped disks",
+            FaultKind::Rot { of: RotOf::Table, .. } => "rotten table",
+            FaultKind::Rot { of: RotOf::CommitLog, .. } => "rotten log",
+            FaultKind::Rot { of: RotOf::Hints, .. } => "rotten hints",
+            FaultKind::Rot { of: RotOf::StartFile, .. } => "rotten start file",
         }
     }
 
     /// Every kind that a run of many seeds must have met.
-    pub const NAMES: [&'static str; 21] = [
+    pub const NAMES: [&'static str; 29] = [
         "kill",
         "power loss",
         "power loss at ack",
@@ -237,10 +296,28 @@ impl FaultKind {
         "disk ENOSPC once",
         "disk EMFILE",
         "failed sync",
+        "lost write",
+        "late sync",
         "crash inside a call",
         "lost disk",
         "cloned disk",
+        "rolled-back disk",
+        "swapped disks",
+        "rotten table",
+        "rotten log",
+        "rotten hints",
+        "rotten start file",
     ];
+}
+
+/// What a seed's limits and clients are like.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Common,
+    /// Small values, and a log whose segments hold few of them.
+    Tiny,
+    /// Nobody says what he has read: siblings pile up in memory, to where they are refused.
+    Blind,
 }
 
 /// What goes wrong in a seed: all kinds in few of them, so that each is met alone too.
@@ -254,6 +331,10 @@ struct Mix {
     loss: bool,
     /// A copy of a directory runs. Only where everybody is there: a copy of a node that is away is taken for it.
     copies: bool,
+    /// A machine starts from an older image of its disk, or from another's disk.
+    images: bool,
+    /// Bytes at rest are damaged.
+    rot: bool,
 }
 
 impl Plan {
@@ -265,9 +346,23 @@ impl Plan {
             _ => 3,
         };
         let lasts = (60 + random.next() % 300) * SECOND;
-        let hosts = hosts(nodes, &mut random);
-        let none = Mix { process: false, net: false, clock: false, disk: false, loss: false, copies: false };
-        let mix = match random.below(16) {
+        let shape = match random.below(12) {
+            0 | 1 => Shape::Tiny,
+            2 => Shape::Blind,
+            _ => Shape::Common,
+        };
+        let hosts = hosts(nodes, shape, &mut random);
+        let none = Mix {
+            process: false,
+            net: false,
+            clock: false,
+            disk: false,
+            loss: false,
+            copies: false,
+            images: false,
+            rot: false,
+        };
+        let mix = match random.below(20) {
             0 => none,
             1 => Mix { copies: true, ..none },
             2 | 3 => Mix { process: true, ..none },
@@ -275,7 +370,11 @@ impl Plan {
             6 | 7 => Mix { process: true, net: true, ..none },
             8 | 9 => Mix { process: true, disk: true, ..none },
             10 | 11 => Mix { process: true, clock: true, loss: true, ..none },
-            _ => Mix { process: true, net: true, clock: true, disk: true, loss: true, copies: false },
+            12 => Mix { images: true, ..none },
+            13 => Mix { images: true, process: true, net: true, ..none },
+            14 => Mix { rot: true, ..none },
+            15 => Mix { rot: true, process: true, net: true, disk: true, ..none },
+            _ => Mix { process: true, net: true, clock: true, disk: true, loss: true, ..none },
         };
         let read_repair = match random.below(4) {
             0 => ReadRepair::Off,
@@ -283,13 +382,20 @@ impl Plan {
             _ => ReadRepair::Blocking,
         };
         let clients = 2 + random.below(4);
+        let mut operations = operations((nodes, clients, lasts), shape, &mut random);
+        if mix.images {
+            // An acceptor that forgets its vote may help to decide twice: a ring changes only where no disk goes back.
+            operations.retain(|operation| !matches!(operation.wish, Wish::Alter { .. }));
+        }
         Plan {
             seed,
             read_repair,
             rf: 3,
             lasts,
             clients,
-            operations: operations(nodes, clients, lasts, &mut random),
+            operations,
+            mailbox_max: random.percent(20).then(|| 1 + random.below(3)),
+            scheduling: [Scheduling::Even, Scheduling::Even, Scheduling::Uneven, Scheduling::Starving][random.below(4)],
             faults: faults(nodes, mix, lasts, &mut random),
             hosts,
             is_canary: false,
@@ -325,10 +431,10 @@ fn kept<T: Clone>(all: &[T], keeps: impl Fn(usize) -> bool) -> Vec<T> {
     all.iter().enumerate().filter(|(index, _)| keeps(*index)).map(|(_, one)| one.clone()).collect()
 }
 
-fn hosts(nodes: usize, random: &mut Random) -> Vec<Host> {
+fn hosts(nodes: usize, shape: Shape, random: &mut Random) -> Vec<Host> {
     let address = |index: usize| format!("n{}:7000", index + 1);
     // A key's join must fit a record, or its owners can never be brought together: a segment holds some of the largest.
-    let segment = 48 << 10 << random.below(3);
+    let segment = if shape == Shape::Tiny { 20 << 10 } else { 48 << 10 << random.below(3) };
     let sync = match random.below(6) {
         0 => SyncMode::Periodic { ms: 10 + random.next() % 190 },
         _ => SyncMode::Group {},
@@ -337,9 +443,9 @@ fn hosts(nodes: usize, random: &mut Random) -> Vec<Host> {
     let coordinators = 1 + random.below(2);
     let storage = StorageConfig {
         shards: Some(shards),
-        memtable_heap: (64 << 10) * u64::from(shards),
+        memtable_heap: (if shape == Shape::Blind { 1 << 20 } else { 64 << 10 }) * u64::from(shards),
         // Tests take a memtable of a few KiB: many small tables.
-        memtable_cleanup_threshold: [0.08, 0.15, 0.4][random.below(3)],
+        memtable_cleanup_threshold: [0.02, 0.08, 0.125, 0.4][random.below(4)],
         commitlog_total: segment * (6 + random.next() % 20),
         commitlog_segment: segment,
         sync,
@@ -347,17 +453,28 @@ fn hosts(nodes: usize, random: &mut Random) -> Vec<Host> {
     };
     // Logs of hints that take many segments and rounds.
     let small = Sizes {
-        owed_max: 1 << 20,
+        owed_max: [1 << 20, 1 << 20, 6 << 10][random.below(3)],
         segment: 16 << 10,
         segment_record: 4 << 10,
         large_segment: 64 << 10,
         large_record: 24 << 10,
     };
-    let sizes = if random.percent(70) { small } else { Sizes::of(&HandoffConfig::default()) };
-    let window = if random.percent(50) {
-        Window { read_records: 7, read_bytes: 2_000, in_flight: 3, in_flight_bytes: 3_000 }
-    } else {
-        Window::default()
+    let sizes = match random.below(20) {
+        // A start reads such a log whole: a few seeds of it are enough.
+        0 => Sizes::of(&HandoffConfig::default()),
+        1..6 => Sizes {
+            segment: 4 * small.segment,
+            segment_record: 4 * small.segment_record,
+            large_segment: 4 * small.large_segment,
+            large_record: 4 * small.large_record,
+            ..small
+        },
+        _ => small,
+    };
+    let window = match random.below(4) {
+        0 => Window { read_records: 7, read_bytes: 2_000, in_flight: 3, in_flight_bytes: 3_000 },
+        1 => Window { read_records: 1, read_bytes: 200, in_flight: 1, in_flight_bytes: 200 },
+        _ => Window::default(),
     };
     let expect = u32::try_from(nodes).unwrap_or(1);
     (0..nodes)
@@ -375,10 +492,11 @@ fn hosts(nodes: usize, random: &mut Random) -> Vec<Host> {
         .collect()
 }
 
-fn operations(nodes: usize, clients: usize, lasts: Micros, random: &mut Random) -> Vec<Operation> {
+fn operations((nodes, clients, lasts): (usize, usize, Micros), shape: Shape, random: &mut Random) -> Vec<Operation> {
     let mut all = Vec::new();
     let mean = (SECOND / 12) + random.next() % (SECOND / 3);
-    let keys = 2 + random.below(6);
+    let is_blind = shape == Shape::Blind;
+    let keys = if is_blind { 1 } else { 2 + random.below(6) };
     let has_ttl = random.percent(40);
     let has_timestamps = random.percent(20);
     let mixed_levels = random.percent(35);
@@ -390,7 +508,7 @@ fn operations(nodes: usize, clients: usize, lasts: Micros, random: &mut Random) 
         }
         let ttl = (has_ttl && random.percent(25)).then(|| SECOND + random.next() % (30 * SECOND));
         let key = random.below(keys);
-        let with_context = random.percent(75);
+        let with_context = !is_blind && random.percent(75);
         let wish = match random.below(100) {
             0..16 => Wish::Add { causal: random.percent(50) },
             16..24 => Wish::Rows {
@@ -398,7 +516,8 @@ fn operations(nodes: usize, clients: usize, lasts: Micros, random: &mut Random) 
                 die: random.next(),
             },
             24..34 => Wish::ReadAdded { back: random.below(60) },
-            34..44 => {
+            34..37 => Wish::Made { name: random.below(TABLE_NAMES), puts: random.percent(60) },
+            37..44 => {
                 // Some clients' clocks are wrong; none so far ahead that owners refuse it, but for one in eight.
                 let ahead = if random.percent(12) { 90_000_000 } else { 20_000_000 };
                 let timestamp = (has_timestamps && random.percent(50))
@@ -410,22 +529,31 @@ fn operations(nodes: usize, clients: usize, lasts: Micros, random: &mut Random) 
             62..76 => Wish::CausalPut { key, with_context, ttl, retries: random.percent(30) },
             76..80 => Wish::CausalDelete { key, with_context },
             80..95 => Wish::CausalGet { key },
-            95..99 => {
+            95..98 => {
                 Wish::Scan { causal: random.percent(50), limit: 1 + u32::try_from(random.below(40)).unwrap_or(0) }
             }
             _ => match random.below(8) {
-                0 => Wish::DropTable,
-                1..4 => Wish::Alter { read_repair: random.next().to_le_bytes()[0] % 3 },
+                0 | 1 => Wish::DropTable,
+                2..4 => Wish::Alter { read_repair: random.next().to_le_bytes()[0] % 3 },
                 _ => Wish::CreateTable { causal: random.percent(50) },
             },
         };
         let level = if mixed_levels {
-            [Consistency::One, Consistency::Quorum, Consistency::All, Consistency::Exactly(2), Consistency::Two]
-                [random.below(5)]
+            match random.below(40) {
+                // More than there are owners, and one that is not there yet: refused.
+                0 => Consistency::Exactly(4),
+                1 => Consistency::Any,
+                2..5 => Consistency::Three,
+                _ => {
+                    let levels = [Consistency::One, Consistency::Quorum, Consistency::All, Consistency::Exactly(2)];
+                    levels[random.below(4)]
+                }
+            }
         } else {
             Consistency::Quorum
         };
         let bytes = match random.below(40) {
+            _ if shape != Shape::Common => random.below(40),
             0 => 500 + random.below(1_000),
             1..6 => 200 + random.below(300),
             _ => random.below(60),
@@ -495,20 +623,35 @@ fn faults(nodes: usize, mix: Mix, lasts: Micros, random: &mut Random) -> Vec<Fau
             choices.push(FaultKind::DiskFull { machine, bytes_left: random.next() % (16 << 10) });
             choices.push(FaultKind::DiskStall { machine });
             choices.push(FaultKind::CrashInside { machine, calls_before: random.next() % 400 });
-            let target = [Target::Any, Target::Write, Target::Sync, Target::SyncDir, Target::Space, Target::Read]
-                [random.below(6)];
-            let fault = match random.below(8) {
-                0..3 => DiskFault::Io,
-                3 => DiskFault::Full,
-                4 => DiskFault::TooManyFiles,
-                5 => DiskFault::Sync(SyncFault::Kept),
-                6 => DiskFault::Sync(SyncFault::Reverted),
-                _ => DiskFault::Io,
+            let (target, fault) = match random.below(8) {
+                0..4 => {
+                    let targets =
+                        [Target::Any, Target::Write, Target::Sync, Target::SyncDir, Target::Space, Target::Read];
+                    (targets[random.below(6)], DiskFault::Io)
+                }
+                4 => ([Target::Space, Target::SyncDir][random.below(2)], DiskFault::Full),
+                5 => (Target::Open, DiskFault::TooManyFiles),
+                6 => (Target::Sync, DiskFault::Sync(SyncFault::Kept)),
+                _ => (Target::Sync, DiskFault::Sync(SyncFault::Reverted)),
             };
-            choices.push(FaultKind::DiskError { machine, target, calls_before: random.next() % 60, fault });
+            choices.push(FaultKind::DiskError { machine, target, calls_before: random.next() % 20, fault });
         }
         if mix.copies && nodes > 1 {
             choices.push(FaultKind::Clone { machine });
+        }
+        if mix.images && nodes >= 3 {
+            choices.push(FaultKind::RollBack { machine: fragile });
+            choices.push(FaultKind::Swap { one: machine, other, survivors: random.next() });
+        }
+        if mix.rot && nodes >= 3 {
+            let of = [RotOf::Table, RotOf::Table, RotOf::CommitLog, RotOf::Hints, RotOf::StartFile][random.below(5)];
+            let how = [Rot::Flip, Rot::Zeroes, Rot::Misdirected][random.below(3)];
+            choices.push(FaultKind::Rot { machine: fragile, of, how, die: random.next() });
+            let (target, fault) = match random.below(2) {
+                0 => (Target::Write, DiskFault::LostWrite),
+                _ => (Target::Sync, DiskFault::Sync(SyncFault::Late)),
+            };
+            choices.push(FaultKind::DiskError { machine: fragile, target, calls_before: random.next() % 20, fault });
         }
         if mix.loss && !wiped && nodes >= 3 && random.percent(3) {
             wiped = true;

@@ -9,13 +9,14 @@ use crate::{
     process::Message,
     time::{MILLISECOND, Micros, SECOND},
     trace::Trace,
-    world::{FORMS_WITHIN, Happening, World},
+    world::{FORMS_WITHIN, Happening, World, found},
 };
 use kula_actor::Reply;
 use kula_catalog::{CatalogError, Change, Changed};
 use kula_lattice::Partition;
 use kula_placement::{KeyspaceSettings, ReadRepair};
 use kula_schema::{TableDefinition, TableKind, TableOptions};
+use kula_storage::StorageError;
 use kula_types::{Consistency, Name};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -95,6 +96,7 @@ impl Simulation {
         }
         let base = self.world.now;
         self.base = base;
+        (self.world.mailbox_max, self.world.scheduling) = (self.world.plan.mailbox_max, self.world.plan.scheduling);
         for index in 0..self.world.plan.operations.len() {
             let at = self.world.plan.operations[index].at;
             self.world.schedule(at, Happening::Operation { index });
@@ -122,7 +124,8 @@ impl Simulation {
     fn until(&mut self, end: Micros) {
         while let Some(happening) = self.world.next(end) {
             match happening {
-                Happening::Message { process, message } => self.world.message(process, message),
+                Happening::Message { process, message } => self.world.message(process, message, false),
+                Happening::Mail { process, message } => self.world.message(process, message, true),
                 Happening::Net(event) => self.world.net_event(event),
                 Happening::Fault { index, begins } => {
                     self.world.fault(index, begins);
@@ -259,9 +262,7 @@ impl Simulation {
                 .filter(|(_, machine)| !machine.is_outcast)
                 .filter_map(|(index, machine)| Some((index, machine.process.as_ref()?)))
             {
-                self.world.oracle.hints_are_there(machine, |(table, key)| {
-                    process.holds(*table, key).map_err(|error| error.to_string())
-                });
+                self.world.oracle.hints_are_there(machine, |key| found(process, key));
             }
         }
         done && !self.is_violated()
@@ -286,7 +287,7 @@ impl Simulation {
         if let Err(error) = altered {
             return self.world.oracle.violated(format!("a healed cluster does not alter its keyspace: {error:?}"));
         }
-        let keys: Vec<KeyId> = self.world.oracle.keys.keys().cloned().collect();
+        let keys = self.keys_in_the_end();
         for chunk in keys.chunks(16) {
             let mut left: Vec<KeyId> = chunk.to_vec();
             for _ in 0..SWEEP_TRIES {
@@ -319,10 +320,21 @@ impl Simulation {
         self.until(self.world.now + SECOND);
     }
 
-    /// At all owners; where one is lost for good, at those that are left.
+    /// Of tables that were not dropped.
+    fn keys_in_the_end(&self) -> Vec<KeyId> {
+        let Some(schema) = self.world.running().map(|(_, process)| &process.schema).next() else { return Vec::new() };
+        self.world.oracle.keys.keys().filter(|(table, _)| schema.table(*table).is_some()).cloned().collect()
+    }
+
+    /// At all owners; where one is lost for good, or cannot read what it has, at those that are left.
     fn sweep_one(&mut self, machine: usize, key: &KeyId) -> usize {
         let owners = self.world.owners(machine, key.0, &key.1);
-        let is_whole = owners.iter().all(|owner| !self.world.machines[*owner].is_outcast);
+        let reads = |owner: &usize| {
+            let of = &self.world.machines[*owner];
+            !of.is_outcast
+                && (!of.is_rotten || of.process.as_ref().is_some_and(|process| process.holds(key.0, &key.1).is_ok()))
+        };
+        let is_whole = owners.iter().all(reads);
         let level = if is_whole { Consistency::All } else { Consistency::Quorum };
         self.clients.sweep(&mut self.world, machine, key, level)
     }
@@ -332,7 +344,7 @@ impl Simulation {
             return;
         }
         (0..self.world.machines.len()).for_each(|machine| self.world.oracle.synced(machine));
-        let keys: Vec<KeyId> = self.world.oracle.keys.keys().cloned().collect();
+        let keys = self.keys_in_the_end();
         let Some(first) = self.world.running().map(|(machine, _)| machine).next() else { return };
         for key in keys {
             let owners = self.world.owners(first, key.0, &key.1);
@@ -341,6 +353,11 @@ impl Simulation {
                 let Some(process) = &self.world.machines[owner].process else { continue };
                 match process.holds(key.0, &key.1) {
                     Ok(partition) => held.push((owner, partition)),
+                    // Unknown there, and never "not found": its peers have what was promised.
+                    Err(StorageError::Damaged { .. }) if self.world.machines[owner].is_rotten => {
+                        self.world.trace.count("keys unknown in the end");
+                        self.world.oracle.damaged(owner, &key);
+                    }
                     Err(error) => self.world.oracle.violated(format!("n{} cannot read in the end: {error}", owner + 1)),
                 }
             }

@@ -6,6 +6,7 @@
 
 use crate::{
     Plan,
+    mailroom::Scheduling,
     plan::{Fault, FaultKind, Operation, Wish},
     process::Host,
     time::{MILLISECOND, Micros, SECOND},
@@ -151,6 +152,8 @@ impl Scenario {
             faults: self.faults(&mut random),
             is_canary: false,
             mutant: None,
+            mailbox_max: None,
+            scheduling: Scheduling::Even,
         })
     }
 

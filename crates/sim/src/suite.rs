@@ -1,6 +1,6 @@
 //! Many seeds: what CI and a soak run, and what they must have met on the way.
 
-use crate::{Plan, Report, mutant::Mutant, plan::FaultKind, run, time::SECOND};
+use crate::{Plan, Report, mutant::Mutant, plan::FaultKind, refused, run, time::SECOND};
 use kula_clock::{Clock, SystemClock};
 use std::{
     collections::BTreeMap,
@@ -16,8 +16,14 @@ use std::{
 const TWICE_ONE_IN: u64 = 20;
 
 /// What a run of many seeds must have met besides every kind of fault.
-const SOMETIMES: [&str; 21] = [
+const SOMETIMES: [&str; 27] = [
     "connections reset",
+    "damaged logs refused",
+    "damaged start files refused",
+    "disks given up",
+    "disks gone back",
+    "full mailboxes",
+    "keys unknown in the end",
     "declared down",
     "fenced",
     "flushes",
@@ -46,9 +52,24 @@ pub struct Suite {
     /// So many seeds, or fewer if the time is over.
     pub seeds: u64,
     pub within: Option<Duration>,
+    /// What must be reached, and the time it may take: until then `within` does not end the run.
+    pub goal: Option<(Goal, Duration)>,
     pub threads: usize,
     /// Whether all that must be met sometimes must be met in this run.
     pub is_complete: bool,
+}
+
+/// What one run must reach to say something.
+#[derive(Clone, Copy, Debug)]
+pub struct Goal {
+    pub seeds: u64,
+    pub loaded_hours: u64,
+}
+
+impl Goal {
+    pub fn is_reached(&self, seeds: u64, loaded: u64) -> bool {
+        seeds >= self.seeds && loaded >= self.loaded_hours * 3_600 * SECOND
+    }
 }
 
 /// What it came to.
@@ -77,7 +98,11 @@ impl Suite {
                 scope.spawn(|| {
                     while !stop.load(Ordering::Relaxed) {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
-                        let is_late = self.within.is_some_and(|within| clock.mono().0 >= within);
+                        let (seeds, loaded) = {
+                            let outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+                            (outcome.seeds, outcome.loaded)
+                        };
+                        let is_late = self.is_late(clock.mono().0, seeds, loaded);
                         if seed >= self.first + self.seeds || is_late {
                             return;
                         }
@@ -98,9 +123,15 @@ impl Suite {
         outcome
     }
 
+    fn is_late(&self, passed: Duration, seeds: u64, loaded: u64) -> bool {
+        let is_over = self.within.is_some_and(|within| passed >= within);
+        is_over && self.goal.is_none_or(|(goal, at_most)| goal.is_reached(seeds, loaded) || passed >= at_most)
+    }
+
     /// What the run lacks; empty: nothing.
     pub fn never_met(&self, outcome: &Outcome) -> Vec<&'static str> {
-        let wanted = FaultKind::NAMES.iter().chain(&SOMETIMES);
+        let seldom: &[&'static str] = if outcome.seeds >= refused::SELDOM_FROM { &refused::SELDOM } else { &[] };
+        let wanted = FaultKind::NAMES.iter().chain(&SOMETIMES).chain(&refused::ALL).chain(seldom);
         let missed = wanted.filter(|name| !outcome.counts.contains_key(*name));
         if self.is_complete { missed.copied().collect() } else { Vec::new() }
     }

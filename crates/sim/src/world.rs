@@ -4,17 +4,23 @@
 //! from the seed, so a plan always makes the same history.
 
 use crate::{
+    mailroom::{Mailroom, Scheduling},
     mutant::Mutant,
     net::{Later, Moment, Net, NetEvent, Piece, ProcessId},
-    oracle::Oracle,
+    oracle::{KeyId, Ledger, Oracle},
     plan::Plan,
-    process::{Host, Message, Out, Posted, Process, Queue, Seen, StartFailure, Step, start},
+    process::{Host, Message, Out, Posted, Process, Seen, StartFailure, Step, start},
+    refused::{self, Met},
     time::{MILLISECOND, Micros, SECOND, SimClock, WallClock, mono},
     trace::Trace,
 };
-use kula_disk::{SimDisk, Survivors};
-use kula_lattice::Mutation;
-use kula_storage::SyncMode;
+use kula_disk::{
+    SimDisk, Survivors,
+    log::Loss,
+    sim::{Fault as DiskFault, SyncFault},
+};
+use kula_lattice::{Mutation, Partition};
+use kula_storage::{StorageError, SyncMode};
 use kula_testkit::Random;
 use kula_types::{Map, NodeId};
 use std::{
@@ -25,6 +31,11 @@ use std::{
 /// One thing that is going to happen.
 pub enum Happening {
     Message {
+        process: ProcessId,
+        message: Message,
+    },
+    /// The same, out of a mailbox.
+    Mail {
         process: ProcessId,
         message: Message,
     },
@@ -60,15 +71,29 @@ pub struct Machine {
     pub disk_faults: usize,
     /// Since its process started its disk failed in a way that does not pass: it may end itself.
     pub may_fence: bool,
+    /// Its disk has little room left.
+    pub is_filled: bool,
     /// The next failure of its disk is a power loss.
     pub crashes_inside: bool,
     /// With its next acknowledgement its power goes.
     pub dies_at_ack: Option<u64>,
     /// Its data is gone, or is a copy: the others refuse it.
     pub is_outcast: bool,
+    /// An older image of its disk, and what it had said is durable then.
+    pub past: Option<(SimDisk, Ledger)>,
+    /// Bytes of its disk were damaged: it may have lost hints, and may answer that it cannot read.
+    pub is_rotten: bool,
+    /// Its disk said of a write or a sync that it was done, and it was not.
+    pub lied: bool,
+    /// Of the damaged ones, bytes of its commit log.
+    pub is_log_rotten: bool,
+    /// Its log was found damaged, and its operator goes on without what is lost.
+    pub accepts_loss: bool,
+    /// A bit of a file that it needs to start is flipped: the file, the byte, the bit.
+    pub flipped: Option<(String, u64, u8)>,
     mono_base: Micros,
     started: Micros,
-    queues: BTreeMap<Queue, Micros>,
+    pub mailroom: Mailroom,
     pub node: Option<NodeId>,
 }
 
@@ -117,6 +142,11 @@ pub struct World {
     pub started: u64,
     /// How often data was lost that somebody had been told of.
     pub losses: u64,
+    /// Until everything heals: what mailboxes hold, and how rooms take turns.
+    pub mailbox_max: Option<usize>,
+    pub scheduling: Scheduling,
+    /// Two machines that have each other's disks.
+    pub swapped: Option<(usize, usize)>,
 }
 
 impl World {
@@ -138,6 +168,10 @@ impl World {
             by_machine: Map::default(),
             started: 0,
             losses: 0,
+            // A cluster forms in peace.
+            mailbox_max: None,
+            scheduling: Scheduling::Even,
+            swapped: None,
             plan,
         };
         for machine in 0..world.machines.len() {
@@ -168,10 +202,13 @@ impl World {
         }
     }
 
-    pub fn message(&mut self, process: ProcessId, message: Message) {
+    pub fn message(&mut self, process: ProcessId, message: Message, is_mail: bool) {
         let machine = &mut self.machines[process.machine];
         if machine.process.as_ref().is_none_or(|running| running.id != process) {
             return;
+        }
+        if is_mail {
+            machine.mailroom.taken(message.queue());
         }
         if let Some(parked) = &mut machine.parked {
             return parked.push(message);
@@ -191,6 +228,7 @@ impl World {
         let posted = process.post.take();
         let id = process.id;
         self.machines[machine].process = Some(process);
+        self.count_met(machine);
         // The oracle hears first what was durable, and then who was told.
         for out in outs {
             self.out(id, out);
@@ -198,6 +236,16 @@ impl World {
         for (after, message) in later {
             self.queue_message(id, after, message);
         }
+        self.take_post(id, posted);
+        // What full mailboxes refused was answered on the spot.
+        while let Some(posted) = self.machines[machine].process.as_ref().map(|process| process.post.take())
+            && !posted.is_empty()
+        {
+            self.take_post(id, posted);
+        }
+    }
+
+    fn take_post(&mut self, id: ProcessId, posted: Vec<Posted>) {
         for posted in posted {
             match posted {
                 Posted::Message(message) => self.queue_message(id, 0, message),
@@ -206,18 +254,55 @@ impl World {
         }
     }
 
+    /// A room said no.
+    pub fn met(&mut self, what: Met) {
+        match what {
+            Met::Sometimes(name) => self.trace.count(name),
+            Met::Never(why) => self.oracle.violated(format!("a refusal came that cannot come: {why}")),
+        }
+    }
+
+    /// Faults of a disk count when a call has met them.
+    fn count_met(&mut self, machine: usize) {
+        let of = &mut self.machines[machine];
+        if of.disk_faults == 0 {
+            return;
+        }
+        for fault in of.disk.take_met() {
+            let name = match fault {
+                DiskFault::Io if of.crashes_inside => "crash inside a call",
+                DiskFault::Io => "disk EIO",
+                DiskFault::Full if of.is_filled => "full disk",
+                DiskFault::Full => "disk ENOSPC once",
+                DiskFault::TooManyFiles => "disk EMFILE",
+                DiskFault::LostWrite => "lost write",
+                DiskFault::Sync(SyncFault::Late) => "late sync",
+                DiskFault::Sync(_) => "failed sync",
+            };
+            of.lied |= matches!(fault, DiskFault::LostWrite | DiskFault::Sync(SyncFault::Late));
+            self.trace.count(name);
+        }
+    }
+
     /// A message without delay waits its turn in its room's mailbox.
     fn queue_message(&mut self, process: ProcessId, after: Micros, message: Message) {
         let Some(machine) = self.machines.get_mut(process.machine) else { return };
-        let after = if after > 0 {
-            after
-        } else {
-            let hop = 2 + self.random.next() % 30;
-            let last = machine.queues.entry(message.queue()).or_default();
-            *last = (*last + 1).max(self.now + hop);
-            *last - self.now
+        if after > 0 {
+            return self.schedule(after, Happening::Message { process, message });
+        }
+        let queue = message.queue();
+        let depth = machine.mailroom.waiting(queue);
+        let message = match (self.mailbox_max, &mut machine.process) {
+            (Some(cap), Some(running)) if depth >= cap && running.id == process => {
+                let Some(forced) = running.refuse(message, depth, cap) else {
+                    return self.trace.count("full mailboxes");
+                };
+                forced
+            }
+            _ => message,
         };
-        self.schedule(after, Happening::Message { process, message });
+        let at = machine.mailroom.put(queue, self.now, self.scheduling, &mut self.random);
+        self.schedule(at - self.now, Happening::Mail { process, message });
     }
 
     fn out(&mut self, process: ProcessId, out: Out) {
@@ -283,15 +368,23 @@ impl World {
                 if let Some(target) = self.by_machine.get(&target).copied() {
                     self.trace
                         .line(self.now, || format!("n{name} keeps a hint for n{}: {}", target + 1, brief(&mutation)));
-                    self.oracle.hinted(process.machine, target, &mutation);
+                    // A log with damaged bytes may lose what is put behind them too.
+                    if !self.machines[process.machine].is_rotten {
+                        self.oracle.hinted(process.machine, target, &mutation);
+                    }
                 }
             }
             Seen::HintDelivered { count } => self.trace.add("hints delivered", count),
             Seen::HintGivenUp { why } => self.oracle.violated(format!("n{name} gave a hint up: {why}")),
             // One read that the disk refuses is enough.
-            Seen::HintLost { .. } if self.machines[process.machine].may_fence => {
+            Seen::HintLost { .. } | Seen::HintsDamaged { .. }
+                if self.machines[process.machine].may_fence || self.machines[process.machine].is_rotten =>
+            {
                 self.oracle.hints_lost(process.machine);
                 self.trace.count("hints lost to the disk")
+            }
+            Seen::HintsDamaged { what } => {
+                self.oracle.violated(format!("n{name} finds its hints damaged though its disk is sound: {what}"))
             }
             Seen::HintLost { count } => {
                 self.oracle.violated(format!("n{name} lost {count} hints though its disk is sound"))
@@ -303,7 +396,7 @@ impl World {
                 self.trace.line(self.now, || format!("n{name} says that n{node} is down"));
             }
             Seen::Hedged => self.trace.count("hedges"),
-            Seen::Refused { why } => self.trace.count(why),
+            Seen::Refused { what } => self.met(what),
             Seen::Link { what } => {
                 self.trace.count("links changed");
                 self.trace.line(self.now, || format!("n{name} {what}"));
@@ -367,21 +460,34 @@ impl World {
         let (now, base) = (self.now, self.random.next() % (3_600 * SECOND));
         let of = &mut self.machines[machine];
         (of.is_off, of.started, of.mono_base) = (false, now, base);
-        of.queues.clear();
+        of.mailroom.clear();
         let clock = Arc::new(SimClock::new(base, of.wall.at(now)));
-        match start(&of.host, id, &of.disk, &clock, &mut self.random, self.plan.mutant) {
+        if of.lied {
+            // What was answered as durable may be missing now, and some files may be of no use.
+            (of.is_rotten, of.is_log_rotten) = (true, true);
+            self.oracle.destroyed(machine);
+            self.losses += 1;
+        }
+        let of = &mut self.machines[machine];
+        let loss = if of.accepts_loss { Loss::Accept } else { Loss::Refuse };
+        let started = start(&of.host, id, &of.disk, &clock, &mut self.random, self.plan.mutant, loss);
+        self.count_met(machine);
+        if self.machines[machine].flipped.is_some() {
+            self.flipped_is_refused(machine, started.is_err());
+        }
+        match started {
             Ok(process) => {
                 self.started += 1;
                 self.trace.line(now, || format!("n{} starts with ring {}", machine + 1, process.ring.version));
                 let node = process.node;
+                let of = &mut self.machines[machine];
+                of.accepts_loss = false;
                 if !of.is_outcast {
                     self.by_machine.insert(node, machine);
-                    self.oracle.recovered(machine, false, |(table, key)| {
-                        process.holds(*table, key).map_err(|error| error.to_string())
-                    });
+                    self.oracle.recovered(machine, false, |key| found(&process, key));
                 }
                 let of = &mut self.machines[machine];
-                of.may_fence = of.disk_faults > 0 && of.may_fence;
+                of.may_fence = of.disk_faults > 0 && of.may_fence || of.lied;
                 of.node = Some(node);
                 of.process = Some(process);
                 self.step(machine, |process, step| process.started(step));
@@ -394,18 +500,40 @@ impl World {
         let of = &mut self.machines[machine];
         of.disk.kill();
         self.trace.count("starts refused");
+        let met = match failure {
+            StartFailure::Storage(error) => refused::storage_start(error),
+            StartFailure::Ring(_) => Met::Sometimes("start: ring"),
+            StartFailure::Catalog(_) => Met::Sometimes("start: catalog"),
+            StartFailure::Handoff(_) => Met::Sometimes("start: hand-off"),
+        };
+        self.met(met);
+        let of = &mut self.machines[machine];
         if std::mem::take(&mut of.crashes_inside) {
-            let survivors = Survivors::Seeded(self.random.next());
+            let survivors = Survivors::Torn(self.random.next());
             self.lose_power(machine, survivors);
         }
         let of = &mut self.machines[machine];
         self.trace.line(self.now, || format!("n{} does not start: {failure:?}", machine + 1));
-        if of.disk_faults > 0 || of.may_fence {
+        if of.is_log_rotten
+            && matches!(failure, StartFailure::Storage(StorageError::LogDamaged(_) | StorageError::LogMissing))
+        {
+            self.trace.count("damaged logs refused");
+            of.accepts_loss = true;
+            self.oracle.destroyed(machine);
+            self.losses += 1;
+            self.schedule(SECOND, Happening::Start { machine });
+        } else if of.disk_faults > 0 || of.may_fence {
             // Somebody looks after the disk, and starts it again.
             (of.disk_faults, of.may_fence) = (0, false);
             of.disk.clear_faults();
             of.disk.set_space(None);
             self.schedule(SECOND, Happening::Start { machine });
+        } else if of.lied && !of.is_outcast {
+            // Named, and of no use any more: its operator gives the disk up.
+            self.trace.count("disks given up");
+            of.is_outcast = true;
+            self.oracle.destroyed(machine);
+            self.losses += 1;
         } else if !of.is_outcast {
             self.oracle.violated(format!("n{} does not start though its disk is sound: {failure:?}", machine + 1));
         }
@@ -441,7 +569,7 @@ impl World {
         // A restart trusts only what the disk holds: half of the time the machine is started anew too.
         let crashes_inside = std::mem::take(&mut self.machines[machine].crashes_inside);
         if crashes_inside || self.random.percent(50) {
-            let survivors = Survivors::Seeded(self.random.next());
+            let survivors = Survivors::Torn(self.random.next());
             self.lose_power(machine, survivors);
         }
         let after = SECOND + self.random.next() % (5 * SECOND);
@@ -496,12 +624,19 @@ impl Machine {
             is_off: false,
             disk_faults: 0,
             may_fence: false,
+            is_filled: false,
             crashes_inside: false,
             dies_at_ack: None,
             is_outcast: false,
+            past: None,
+            is_rotten: false,
+            lied: false,
+            is_log_rotten: false,
+            accepts_loss: false,
+            flipped: None,
             mono_base: 0,
             started: 0,
-            queues: BTreeMap::new(),
+            mailroom: Mailroom::default(),
             node: None,
         }
     }
@@ -510,6 +645,14 @@ impl Machine {
     pub fn mono(&self, now: Micros) -> Micros {
         self.mono_base + now - self.started
     }
+}
+
+/// What a process holds of a key; nothing is said of tables that were dropped.
+pub fn found(process: &Process, (table, key): &KeyId) -> Result<Partition, String> {
+    if process.schema.is_dropped(*table) {
+        return Err("its table was dropped".into());
+    }
+    process.holds(*table, key).map_err(|error| error.to_string())
 }
 
 /// A mutation in a line of the trace.

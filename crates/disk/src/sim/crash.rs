@@ -318,6 +318,20 @@ fn apply_torn(tree: &mut Tree, change: &Change, tear: Tear) {
     }
 }
 
+/// Applies a change; if it is a write, only a part of it, by a die.
+pub(super) fn apply_torn_somewhere(tree: &mut Tree, change: &Change, die: u64) {
+    let Change::Write { offset, bytes, .. } = change else { return tree.apply(change) };
+    let cuts = cuts_of(*offset, bytes.len(), mix(die));
+    match cuts.get(pick(die, cuts.len())) {
+        Some(at) => {
+            let rest = Rest::ALL[pick(mix(die), Rest::ALL.len())];
+            apply_torn(tree, change, Tear::Cut { at: *at, rest });
+        }
+        // One byte is whole or not there.
+        None => tree.apply(change),
+    }
+}
+
 /// What one power loss leaves.
 #[derive(Clone)]
 pub struct CrashImage {

@@ -14,6 +14,8 @@ pub enum Target {
     SyncDir,
     /// Calls that may take space: create, write, set the length, allocate, rename, link, create a directory.
     Space,
+    /// Calls that open a file or a directory.
+    Open,
 }
 
 /// What happens to the call. A fault that the call cannot have passes over it.
@@ -50,6 +52,8 @@ pub(super) const EMFILE: i32 = 24;
 pub(super) struct Faults {
     counts: [u64; Target::COUNT],
     planned: Vec<Planned>,
+    /// What calls have met and nobody has asked for yet.
+    pub met: Vec<Fault>,
 }
 
 struct Planned {
@@ -61,8 +65,8 @@ struct Planned {
 
 impl Target {
     const ALL: [Target; Self::COUNT] =
-        [Target::Any, Target::Read, Target::Write, Target::Sync, Target::SyncDir, Target::Space];
-    const COUNT: usize = 6;
+        [Target::Any, Target::Read, Target::Write, Target::Sync, Target::SyncDir, Target::Space, Target::Open];
+    const COUNT: usize = 7;
 
     fn counts(self, operation: Operation) -> bool {
         match self {
@@ -81,6 +85,10 @@ impl Target {
                     | Operation::Link
                     | Operation::CreateDir
             ),
+            Target::Open => matches!(
+                operation,
+                Operation::Create | Operation::Open | Operation::SyncDir | Operation::List | Operation::Lock
+            ),
         }
     }
 }
@@ -90,10 +98,7 @@ impl Fault {
         match self {
             Fault::Io => true,
             Fault::Full => Target::Space.counts(operation) || operation == Operation::SyncDir,
-            Fault::TooManyFiles => matches!(
-                operation,
-                Operation::Create | Operation::Open | Operation::SyncDir | Operation::List | Operation::Lock
-            ),
+            Fault::TooManyFiles => Target::Open.counts(operation),
             Fault::LostWrite => Target::Write.counts(operation),
             Fault::Sync(_) => Target::Sync.counts(operation),
         }
@@ -114,6 +119,13 @@ impl Faults {
         self.counts[target as usize]
     }
 
+    /// Notes that a call met this; of equal ones in a row, one.
+    pub(super) fn meets(&mut self, fault: Fault) {
+        if self.met.last() != Some(&fault) {
+            self.met.push(fault);
+        }
+    }
+
     /// Counts a call; answers the fault planned for it.
     pub(super) fn meet(&mut self, operation: Operation) -> Option<Fault> {
         let counts = self.counts;
@@ -127,6 +139,10 @@ impl Faults {
             .iter()
             .position(|planned| planned.target.counts(operation) && counts[planned.target as usize] == planned.call)?;
         let fault = self.planned.swap_remove(hit).fault;
-        fault.can_hit(operation).then_some(fault)
+        if !fault.can_hit(operation) {
+            return None;
+        }
+        self.meets(fault);
+        Some(fault)
     }
 }

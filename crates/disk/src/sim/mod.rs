@@ -44,6 +44,8 @@ pub enum Survivors {
     All,
     /// Each change by the toss of a seeded coin.
     Seeded(u64),
+    /// As `Seeded`, and of the writes that survive some are torn at an edge of a sector or of a page, or at any byte.
+    Torn(u64),
 }
 
 impl SimDisk {
@@ -64,11 +66,33 @@ impl SimDisk {
     /// The disk as a power loss now would leave it; this one stays as it is. Locks are gone, faults and space bound too.
     /// It records if this one does.
     pub fn crash(&self, survivors: Survivors) -> SimDisk {
-        SimDisk::with(self.state().after_power_loss(|index| match survivors {
-            Survivors::None => false,
-            Survivors::All => true,
-            Survivors::Seeded(seed) => mix(seed ^ mix(index as u64)) & 1 == 1,
+        SimDisk::with(self.state().after_power_loss(|tree, index, change| match survivors {
+            Survivors::None => {}
+            Survivors::All => tree.apply(change),
+            Survivors::Seeded(seed) | Survivors::Torn(seed) => {
+                let die = mix(seed ^ mix(index as u64));
+                match (survivors, die & 1 == 1) {
+                    (_, false) => {}
+                    (Survivors::Torn(_), true) if die & 2 == 2 => crash::apply_torn_somewhere(tree, change, die >> 2),
+                    (_, true) => tree.apply(change),
+                }
+            }
         }))
+    }
+
+    /// The salts from here on are another seed's: an older image that runs again must not draw those of its first time.
+    pub fn reseed(&self, seed: u64) {
+        self.state().seed = seed;
+    }
+
+    /// Every file that readers see, with its length, in the order of names. Counts as no call.
+    pub fn files(&self) -> Vec<(String, u64)> {
+        self.state().cached.files_below("")
+    }
+
+    /// Faults that calls have met since this was asked last; a call that found no room counts as `Fault::Full`.
+    pub fn take_met(&self) -> Vec<Fault> {
+        std::mem::take(&mut self.state().faults.met)
     }
 
     /// The process died: its locks are released, the page cache stays. Handles still open keep working, so drop them.
@@ -137,6 +161,16 @@ impl SimDisk {
         }
         state.rot(Change::Write { inode, offset: byte, bytes: [value[0] ^ 1 << (bit % 8)].into() });
         Ok(())
+    }
+
+    /// Bytes that readers see, up to the end of the file. Counts as no call.
+    pub fn peek(&self, name: &str, offset: u64, bytes: usize) -> Result<Vec<u8>, DiskError> {
+        let state = self.state();
+        let inode = state.file_of(name, &Call { operation: Operation::Read, name })?;
+        let mut found = vec![0; bytes];
+        let length = state.cached.file(inode).map_or(0, |image| image.read(&mut found, offset));
+        found.truncate(length);
+        Ok(found)
     }
 
     /// Replaces bytes of what the device holds: a zeroed block, a stale one, a misdirected write.

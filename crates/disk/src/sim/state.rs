@@ -45,7 +45,7 @@ pub(super) struct State {
     space_used: u64,
     pub space_max: Option<u64>,
     recording: Option<Recording>,
-    seed: u64,
+    pub seed: u64,
     salts_drawn: u64,
 }
 
@@ -233,6 +233,7 @@ impl State {
     fn take_space(&mut self, inode: Inode, end: u64, call: &Call<'_>) -> Result<(), DiskError> {
         let wanted = whole_pages(end).saturating_sub(self.file_state(inode).space);
         if wanted > self.free_bytes() {
+            self.faults.meets(Fault::Full);
             return Err(call.full());
         }
         self.space_used += wanted;
@@ -382,13 +383,11 @@ impl State {
         self.pending.extract_if(.., is_taken).map(|(_, change)| change).collect()
     }
 
-    /// What a power loss now may leave: everything durable, and those pending changes that `survives` picks.
-    pub(super) fn after_power_loss(&self, mut survives: impl FnMut(usize) -> bool) -> State {
+    /// What a power loss now may leave: everything durable, and what `survive` makes of those pending.
+    pub(super) fn after_power_loss(&self, mut survive: impl FnMut(&mut Tree, usize, &Change)) -> State {
         let mut tree = self.durable.clone();
         for (index, (_, change)) in self.pending.iter().enumerate() {
-            if survives(index) {
-                tree.apply(change);
-            }
+            survive(&mut tree, index, change);
         }
         State::new(tree, self.seed, self.salts_drawn, self.recording.is_some())
     }

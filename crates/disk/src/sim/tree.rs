@@ -139,6 +139,20 @@ impl Tree {
         Some(entry)
     }
 
+    /// The files below a directory, by their paths, with their lengths.
+    pub(super) fn files_below(&self, path: &str) -> Vec<(String, u64)> {
+        let Some(Entry::Directory(inode)) = self.lookup(path) else { return Vec::new() };
+        let mut files = Vec::new();
+        for (name, entry) in self.directory(inode).into_iter().flatten() {
+            let path = if path.is_empty() { name.to_string() } else { format!("{path}/{name}") };
+            match entry {
+                Entry::Directory(_) => files.extend(self.files_below(&path)),
+                Entry::File(inode) => files.push((path, self.file(*inode).map_or(0, Image::len))),
+            }
+        }
+        files
+    }
+
     /// Of all that can be reached from the root: names, lengths, bytes. Which numbers the files have does not matter.
     pub(super) fn hash(&self) -> u64 {
         self.hash_below(ROOT, 1)

@@ -202,3 +202,47 @@ fn equal_content_has_an_equal_hash_however_it_came_about() {
     other.rename("a", "c").unwrap();
     assert_ne!(one.hash(), other.hash());
 }
+
+#[test]
+fn a_torn_write_is_neither_old_nor_new_and_the_same_seed_tears_it_alike() {
+    let (disk, file) = durable(&[1; 3_000]);
+    file.write_at(&[2; 3_000], 0).unwrap();
+    let left = |seed: u64| seen(&disk.crash(Survivors::Torn(seed)), "a").unwrap();
+    let is_torn = |bytes: &Vec<u8>| *bytes != [1; 3_000] && *bytes != [2; 3_000];
+    assert!((0..64).any(|seed| is_torn(&left(seed))));
+    assert!((0..64).any(|seed| left(seed) == [1; 3_000]) && (0..64).any(|seed| left(seed) == [2; 3_000]));
+    assert!((0..64).all(|seed| left(seed) == left(seed)));
+}
+
+#[test]
+fn what_is_looked_at_from_outside_counts_as_no_call() {
+    let (disk, _file) = durable(b"abcdef");
+    let calls = disk.calls(Target::Any);
+    assert_eq!(disk.files(), [("a".to_owned(), 6)]);
+    assert_eq!(disk.peek("a", 4, 9).unwrap(), b"ef", "up to the end");
+    assert_eq!(disk.calls(Target::Any), calls);
+}
+
+#[test]
+fn an_older_image_that_runs_again_draws_other_salts() {
+    let (disk, _file) = durable(b"x");
+    let image = disk.crash(Survivors::None);
+    image.reseed(77);
+    let drawn: Vec<u64> = (0..8).map(|_| disk.salt().unwrap()).collect();
+    assert!((0..8).all(|_| !drawn.contains(&image.salt().unwrap())));
+}
+
+#[test]
+fn a_fault_counts_when_a_call_meets_it() {
+    let (disk, file) = durable(b"x");
+    disk.inject(Target::Open, 1, Fault::TooManyFiles);
+    disk.inject(Target::Sync, 0, Fault::Full);
+    drop(disk.open("a", Access::Read).unwrap());
+    file.sync_data().unwrap();
+    assert_eq!(disk.take_met(), [], "the first is for a later call, the other nothing that a sync can have");
+    assert!(disk.open("a", Access::Read).is_err());
+    disk.set_space(Some(0));
+    assert!(file.write_at(&[0; 9_000], 0).is_err());
+    assert_eq!(disk.take_met(), [Fault::TooManyFiles, Fault::Full]);
+    assert_eq!(disk.take_met(), []);
+}

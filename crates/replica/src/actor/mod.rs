@@ -8,7 +8,7 @@ mod inbound;
 use crate::{
     Request, limits,
     machine::{Effects, Machine, ShardOf, View},
-    messages::ReplicaBatch,
+    messages::{Outcome, ReplicaBatch},
     metrics::Metrics,
     range,
 };
@@ -140,7 +140,8 @@ impl ReplicaActor {
     /// The mailbox is drained: one message of each kind to the shard.
     fn flush(&mut self, _: &mut KulaContext<Self>) {
         self.metrics.count(&self.effects);
-        let Effects { apply, read, ranges, refused, pull_ring, pull_schema } = mem::take(&mut self.effects);
+        let Effects { apply, read, ranges, refused, settled, pull_ring, pull_schema } = mem::take(&mut self.effects);
+        settled.into_iter().for_each(|reply| reply.send(Ok(Outcome::Applied)));
         for (reply, refusal) in refused {
             reply.send(Err(refusal));
         }

@@ -1,6 +1,6 @@
 //! The coordinator's actor (`coordinator/src/actor.rs`) and its way to other nodes (`remote.rs`).
 
-use crate::mutant::Mutant;
+use crate::{mutant::Mutant, refused};
 
 use super::{Message, Out, Process, Seen, Step, Timer};
 use kula_actor::{Lost, Reply};
@@ -71,7 +71,10 @@ impl Process {
                             post.seen(Seen::HintKept { target, mutation: kept });
                             HintAnswer::Kept
                         }
-                        Ok(Err(HandoffError::Overloaded { .. })) => HintAnswer::Busy,
+                        Ok(Err(error @ HandoffError::Overloaded { .. })) => {
+                            post.seen(Seen::Refused { what: refused::handoff(&error) });
+                            HintAnswer::Busy
+                        }
                         Ok(Err(_)) | Err(Lost) => HintAnswer::NotKept,
                     };
                     let event = Box::new(Event::Hinted { request, target, answer });
@@ -98,7 +101,10 @@ impl Process {
         Reply::new(move |answer: Result<Result<Outcome, ReplicaError>, Lost>| {
             let answer = match answer {
                 Ok(Ok(outcome)) => Answered::Served(outcome),
-                Ok(Err(error)) => Answered::Refused(error),
+                Ok(Err(error)) => {
+                    post.seen(Seen::Refused { what: refused::replica(&error) });
+                    Answered::Refused(error)
+                }
                 Err(Lost) => Answered::Lost,
             };
             post.message(Message::Coordinator { index, event: Box::new(Event::Replied { tag, answer }) });

@@ -1,7 +1,7 @@
 //! Hand-off's actor (`handoff/src/actor.rs`).
 
 use super::{Message, Out, Process, Seen, Step, Timer, fence};
-use crate::{mutant::Mutant, time::micros};
+use crate::{mutant::Mutant, refused, time::micros};
 use kula_actor::{Lost, Reply};
 use kula_handoff::{
     StoreHint, Trouble,
@@ -92,7 +92,7 @@ impl Process {
         for ((target, reply), answer) in replies.into_iter().zip(answers) {
             match &answer {
                 Ok(()) => *kept.entry(target).or_default() += 1,
-                Err(_) => step.outs.push(Out::Seen(Seen::Refused { why: "hints not kept" })),
+                Err(error) => step.outs.push(Out::Seen(Seen::Refused { what: refused::handoff(error) })),
             }
             reply.send(answer);
         }
@@ -108,7 +108,10 @@ impl Process {
             Order::Delivered { count, .. } => step.outs.push(Out::Seen(Seen::HintDelivered { count })),
             Order::GaveUp { why, .. } => step.outs.push(Out::Seen(Seen::HintGivenUp { why })),
             Order::Lost { lost, .. } => step.outs.push(Out::Seen(Seen::HintLost { count: lost.count })),
-            Order::Say { .. } | Order::Found { .. } => {}
+            Order::Found { finding, .. } => {
+                step.outs.push(Out::Seen(Seen::HintsDamaged { what: format!("{finding:?}") }));
+            }
+            Order::Say { .. } => {}
         }
     }
 

@@ -5,6 +5,7 @@
 //! stands in the machines; a decision that is repeated here is marked with the actor it is taken from.
 
 mod coordinator;
+mod doors;
 mod handoff;
 mod peers;
 mod replica;
@@ -17,6 +18,7 @@ pub use start::{Host, StartFailure, start};
 use crate::{
     mutant::Mutant,
     net::{ConnectionId, Piece, ProcessId},
+    refused::Met,
     time::{Micros, SimClock, micros},
 };
 use bytes::Bytes;
@@ -299,6 +301,10 @@ pub enum Seen {
     HintLost {
         count: u64,
     },
+    /// A start found a log of hints damaged.
+    HintsDamaged {
+        what: String,
+    },
     RingChanged {
         version: u64,
     },
@@ -307,7 +313,7 @@ pub enum Seen {
     },
     Hedged,
     Refused {
-        why: &'static str,
+        what: Met,
     },
     Link {
         what: String,

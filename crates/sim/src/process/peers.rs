@@ -5,6 +5,7 @@ use super::{Message, Out, Process, Seen, Step, Timer};
 use crate::{
     mutant::Mutant,
     net::{ConnectionId, Piece},
+    refused,
 };
 use bytes::{Bytes, BytesMut};
 use kula_actor::{Backoff, Reply};
@@ -142,6 +143,7 @@ impl Process {
         step: &mut Step,
     ) {
         let Some(address) = self.peers.route(to) else {
+            self.post.seen(Seen::Refused { what: refused::transport(&TransportError::NotConnected) });
             return way_back.map_or((), |reply| reply.send(Err(TransportError::NotConnected)));
         };
         self.link(&address, Event::Send(Parcel { lane, verb, body, deadline, trace: 0, way_back }), step);
@@ -256,7 +258,12 @@ impl Process {
                 step.outs.push(Out::Connect { attempt, address: address.to_owned() });
             }
             Effect::Judge(body) => self.judge_welcome(address, &body, step),
-            Effect::Answer(reply, answer) => reply.send(answer),
+            Effect::Answer(reply, answer) => {
+                if let Err(error) = &answer {
+                    self.post.seen(Seen::Refused { what: refused::transport(error) });
+                }
+                reply.send(answer);
+            }
             Effect::Cut { why, was_up, again: _ } => self.cut_link(address, &why, was_up, step),
         }
     }
@@ -314,6 +321,7 @@ impl Process {
     }
 
     fn cut_link(&mut self, address: &str, why: &Cut, was_up: bool, step: &mut Step) {
+        self.post.seen(Seen::Refused { what: refused::cut(why) });
         let Some(link) = self.peers.links.get_mut(address) else { return };
         link.attempt = None;
         step.outs.extend(link.connection.take().map(|connection| Out::Close { connection }));

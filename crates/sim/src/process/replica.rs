@@ -18,7 +18,8 @@ impl Process {
         let view = View { now: self.now(), latest, ring: &ring, schema: &schema };
         let mut effects = Effects::default();
         self.replicas[shard].step(view, ReplicaBatch { requests }, &mut effects);
-        let Effects { apply, read, ranges, refused, pull_ring, pull_schema } = effects;
+        let Effects { apply, read, ranges, refused, settled, pull_ring, pull_schema } = effects;
+        settled.into_iter().for_each(|reply| reply.send(Ok(Outcome::Applied)));
         for (reply, refusal) in refused {
             reply.send(Err(refusal));
         }

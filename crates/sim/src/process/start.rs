@@ -60,10 +60,11 @@ pub fn start(
     clock: &Arc<SimClock>,
     random: &mut Random,
     mutant: Option<Mutant>,
+    loss: Loss,
 ) -> Result<Process, StartFailure> {
     let shared: Arc<dyn kula_disk::Disk> = Arc::new(disk.clone());
-    let mut opened = kula_storage::open(Arc::clone(&shared), &host.storage, &**clock, Loss::Refuse)
-        .map_err(StartFailure::Storage)?;
+    let mut opened =
+        kula_storage::open(Arc::clone(&shared), &host.storage, &**clock, loss).map_err(StartFailure::Storage)?;
     let identity = opened.identity();
     let me = RingNode {
         id: identity.node,

@@ -148,6 +148,15 @@ impl Process {
         }
     }
 
+    /// The log took nothing of what the shard has just put down for it.
+    pub(super) fn append_refused(&mut self, shard: usize, why: &StorageError) {
+        let room = &mut self.storage.shards[shard];
+        for Pending { encoded_bytes, reply, .. } in room.pending.pop_back().into_iter().flatten() {
+            room.pending_bytes -= encoded_bytes;
+            reply.send(Err(why.clone()));
+        }
+    }
+
     pub(super) fn shard_read(&mut self, shard: usize, ops: Vec<ReadOp>) {
         for ReadOp { table, token, key, slice, reply } in ops {
             let is_young = micros(self.now().0) < self.born + 3 * SECOND;

@@ -1,0 +1,70 @@
+//! Disks that are not what their machine left, one fault at a time, by hand: what each promises is met, and is not empty.
+
+use kula_sim::{
+    Plan, Report,
+    plan::{Fault, FaultKind, Rot, RotOf, Wish},
+    run,
+    time::{Micros, SECOND},
+};
+
+/// Three nodes whose clients work for a minute and a half; of the seed's own faults none.
+fn plan(faults: Vec<Fault>) -> Plan {
+    let fits = |plan: &Plan| plan.hosts.len() == 3 && plan.lasts > 100 * SECOND && plan.mailbox_max.is_none();
+    let seed = (1..).find(|seed| fits(&Plan::of(*seed)));
+    let mut plan = seed.map(Plan::of).unwrap_or_else(|| unreachable!("a third of all seeds is so"));
+    plan.lasts = 90 * SECOND;
+    // An acceptor whose disk goes back forgets its votes.
+    plan.operations.retain(|operation| operation.at < plan.lasts && !matches!(operation.wish, Wish::Alter { .. }));
+    plan.faults = faults;
+    plan
+}
+
+fn fault(at: Micros, lasts: Micros, kind: FaultKind) -> Fault {
+    Fault { at: at * SECOND, lasts: lasts * SECOND, kind }
+}
+
+fn holds(faults: Vec<Fault>, met: &[&'static str]) -> Report {
+    let report = run(&plan(faults), false);
+    assert!(report.violations.is_empty(), "{}", report.violations[0]);
+    for what in met {
+        assert!(report.trace.counts().contains_key(what), "{what} was not met: {:?}", report.trace.counts());
+    }
+    report
+}
+
+#[test]
+fn a_disk_that_went_back_loses_what_came_since_and_nothing_else() {
+    let back = fault(20, 40, FaultKind::RollBack { machine: 1 });
+    holds(vec![back], &["rolled-back disk", "disks gone back", "writes acknowledged"]);
+}
+
+#[test]
+fn a_node_at_anothers_address_is_refused_by_name_and_both_are_well_when_they_are_back() {
+    let swap = fault(20, 30, FaultKind::Swap { one: 0, other: 2, survivors: 1 });
+    holds(vec![swap], &["swapped disks", "refusal: AnotherNode"]);
+}
+
+#[test]
+fn damaged_blocks_are_unknown_and_never_absent() {
+    let rot = |die: u64| {
+        let how = [Rot::Flip, Rot::Zeroes, Rot::Misdirected][usize::try_from(die % 3).unwrap_or(0)];
+        fault(30 + die, 1, FaultKind::Rot { machine: 0, of: RotOf::Table, how, die })
+    };
+    let report = holds((0..40).map(rot).collect(), &["rotten table", "replica: Damaged"]);
+    assert!(report.trace.counts()["reads answered"] > 0, "its peers answer");
+}
+
+#[test]
+fn a_damaged_log_refuses_the_start_until_its_loss_is_accepted() {
+    let rot =
+        |die: u64| fault(10 + 8 * die, 2, FaultKind::Rot { machine: 2, of: RotOf::CommitLog, how: Rot::Zeroes, die });
+    holds((0..9).map(rot).collect(), &["rotten log", "damaged logs refused", "start: storage LogDamaged"]);
+}
+
+#[test]
+fn a_start_with_one_wrong_bit_in_a_file_that_it_needs_is_refused() {
+    let rot =
+        |die: u64| fault(10 + 5 * die, 2, FaultKind::Rot { machine: 1, of: RotOf::StartFile, how: Rot::Flip, die });
+    let report = holds((0..14).map(rot).collect(), &["rotten start file", "damaged start files refused"]);
+    assert_eq!(report.trace.counts()["rotten start file"], report.trace.counts()["damaged start files refused"]);
+}
