@@ -62,7 +62,8 @@ pub struct Machine {
     pub host: Host,
     pub disk: SimDisk,
     pub wall: WallClock,
-    pub process: Option<Process>,
+    /// Boxed: each step takes it out and puts it back.
+    pub process: Option<Box<Process>>,
     /// Stopped by a signal: what comes waits here.
     pub parked: Option<Vec<Message>>,
     /// Lost its power: nobody answers, not even its system.
@@ -489,7 +490,7 @@ impl World {
                 let of = &mut self.machines[machine];
                 of.may_fence = of.disk_faults > 0 && of.may_fence || of.lied;
                 of.node = Some(node);
-                of.process = Some(process);
+                of.process = Some(Box::new(process));
                 self.step(machine, |process, step| process.started(step));
             }
             Err(failure) => self.not_started(machine, &failure),
@@ -600,7 +601,7 @@ impl World {
     pub fn serves(&self, machine: usize) -> bool {
         let of = &self.machines[machine];
         let is_settled = |process: &Process| process.settled_at <= mono(of.mono(self.now));
-        of.parked.is_none() && !of.is_outcast && of.process.as_ref().is_some_and(is_settled)
+        of.parked.is_none() && !of.is_outcast && of.process.as_deref().is_some_and(is_settled)
     }
 
     /// Machines that run, are not stopped, and belong.
@@ -609,7 +610,7 @@ impl World {
             .iter()
             .enumerate()
             .filter(|(_, machine)| !machine.is_outcast)
-            .filter_map(|(index, machine)| Some((index, machine.process.as_ref()?)))
+            .filter_map(|(index, machine)| Some((index, machine.process.as_deref()?)))
     }
 }
 
