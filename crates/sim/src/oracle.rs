@@ -11,7 +11,10 @@ use kula_coordinator::{Found, present};
 use kula_lattice::{CellId, Join, Mutation, Partition, Seal};
 use kula_schema::{Table, TableKind};
 use kula_types::{ClusteringKey, Dot, Key, PartitionKey, TableId, Timestamp};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 pub type KeyId = (TableId, PartitionKey);
 
@@ -341,7 +344,7 @@ impl Oracle {
             }
             let judged = match table.kind {
                 TableKind::Lww => judge_register(table, &least, state, found, &shown_mutations, walls),
-                TableKind::Causal => judge_siblings(table, &least, state, &shown_mutations, walls),
+                TableKind::Causal => judge_siblings(table, &least, state, (&shown_mutations, unshown_of(found)), walls),
             };
             match judged {
                 Ok(()) => return Ok(()),
@@ -476,7 +479,7 @@ fn judge_siblings(
     table: &Table,
     least: &Partition,
     state: &KeyState,
-    shown: &[&SentMutation],
+    (shown, more): (&[&SentMutation], Option<(usize, Dot)>),
     walls: (i64, i64),
 ) -> Result<(), String> {
     let cell = CellId::simple(table.value_column());
@@ -493,6 +496,7 @@ fn judge_siblings(
         }
     }
     let late = dots_of(least, &row, &cell, walls.1);
+    let mut unshown = BTreeSet::new();
     for dot in dots_of(least, &row, &cell, walls.0).into_iter().filter(|dot| late.contains(dot)) {
         let operation = state.mutations.iter().find(|sent| sent.mid == dot).map(|sent| sent.operation);
         if shown.iter().any(|sent| Some(sent.operation) == operation) {
@@ -502,6 +506,15 @@ fn judge_siblings(
             let seen = sent.delta.cell(&row, &cell).and_then(|cell| cell.dots.as_ref());
             sent.mid != dot && seen.is_some_and(|dots| dots.seen.contains(dot))
         };
+        // An answer has a bound: the siblings behind the last one shown are only counted. A twin's place is the highest's.
+        if let Some((more, last)) = more
+            && state.mutations.iter().any(|sent| Some(sent.operation) == operation && sent.mid > last)
+        {
+            unshown.insert(operation);
+            if unshown.len() <= more {
+                continue;
+            }
+        }
         if !state.mutations.iter().any(covers) {
             return Err(format!("the sibling of operation {operation:?} is missing, and no context covered it"));
         }
@@ -520,6 +533,16 @@ fn has_expired(table: &Table, delta: &Partition, wall: i64) -> bool {
     let value = delta.cell(&ClusteringKey::default(), &CellId::simple(table.value_column()));
     let ends = value.and_then(|cell| cell.lww.as_ref()).and_then(|lww| lww.exp);
     ends.is_some_and(|ends| ends <= stamp(wall))
+}
+
+/// Siblings that an answer only counts, and the dot of the last one shown, behind which they lie.
+fn unshown_of(found: &Found) -> Option<(usize, Dot)> {
+    match found {
+        Found::Nothing | Found::One(_) | Found::Siblings { more: 0, .. } => None,
+        Found::Siblings { siblings, more } => {
+            Some((usize::try_from(*more).unwrap_or(usize::MAX), siblings.last()?.dot))
+        }
+    }
 }
 
 fn values_of(found: &Found) -> Vec<&Bytes> {

@@ -527,6 +527,8 @@ fn operations((nodes, clients, lasts): (usize, usize, Micros), shape: Shape, ran
             44..48 => Wish::Delete { key },
             48..62 => Wish::Get { key },
             62..76 => Wish::CausalPut { key, with_context, ttl, retries: random.percent(30) },
+            // A delete without context reads, and covers what it finds.
+            76..80 if is_blind => Wish::CausalGet { key },
             76..80 => Wish::CausalDelete { key, with_context },
             80..95 => Wish::CausalGet { key },
             95..98 => {

@@ -591,8 +591,9 @@ impl World {
     /// Where a request for this key goes when it is handed to this machine.
     pub fn owners(&self, machine: usize, table: kula_types::TableId, key: &kula_types::PartitionKey) -> Vec<usize> {
         let Some(process) = &self.machines[machine].process else { return Vec::new() };
-        let Some(table) = process.schema.table(table) else { return Vec::new() };
-        let Some(settings) = process.ring.settings(&table.keyspace) else { return Vec::new() };
+        // It may have been dropped since it was asked for.
+        let known = process.schema.table(table).or_else(|| self.oracle.tables.get(&table));
+        let Some(settings) = known.and_then(|table| process.ring.settings(&table.keyspace)) else { return Vec::new() };
         let owners = process.ring.preference_list(settings, process.ring.token(key)).owners;
         owners.iter().filter_map(|owner| self.by_machine.get(owner).copied()).collect()
     }
