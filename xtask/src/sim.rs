@@ -27,6 +27,9 @@ pub struct Sim {
     /// Plant known mistakes, one at a time: each must be found
     #[arg(long, conflicts_with_all = ["seed", "seeds", "minutes", "ci"])]
     mutants: bool,
+    /// With --mutants: only those whose names hold this
+    #[arg(long, requires = "mutants")]
+    only: Option<String>,
     /// The bounded form that CI runs: 1,000 seeds and 100 loaded hours at least, six to eight minutes on two cores
     #[arg(long)]
     ci: bool,
@@ -41,11 +44,13 @@ impl Sim {
             [("--seeds", self.seeds), ("--first", self.first), ("--seed", self.seed), ("--minutes", self.minutes)];
         let given = numbers.into_iter().filter_map(|(name, number)| Some([name.to_owned(), number?.to_string()]));
         let flags = [("--whole", self.whole), ("--mutants", self.mutants), ("--ci", self.ci)];
-        let given = given.flatten().chain(flags.into_iter().filter(|(_, set)| *set).map(|(name, _)| name.to_owned()));
+        let only = self.only.iter().flat_map(|only| ["--only".to_owned(), only.clone()]);
+        let flags = flags.into_iter().filter(|(_, set)| *set).map(|(name, _)| name.to_owned());
+        let given: Vec<String> = given.flatten().chain(only).chain(flags).collect();
         let package = if self.actors { "kula-sim-actors" } else { "kula-sim" };
-        let given: Vec<String> = given.collect();
         let heard = self.heard(&given);
-        let fixed = ["run", "--quiet", "--profile", "ci", "-p", package, "--"].map(str::to_owned);
+        let build = ["run", "--quiet", "--profile", "ci", "-p", package, "--features", "mutants", "--"];
+        let fixed = build.map(str::to_owned);
         let arguments: Vec<String> = fixed.into_iter().chain(given).collect();
         figures::cargo(root, &arguments.iter().map(String::as_str).collect::<Vec<_>>(), &[], &heard)
     }

@@ -8,6 +8,7 @@ use kula_disk::{
     Disk,
     atomic::{self, Format},
 };
+use kula_fault::{Mutant, planted};
 use kula_schema::{Schema, form};
 use kula_types::ClusterId;
 
@@ -31,5 +32,8 @@ pub fn open(disk: &dyn Disk, bound: Option<ClusterId>) -> Result<Schema, Catalog
 
 /// Makes a schema durable. On an error the old one or the new one is there, whole.
 pub fn store(disk: &dyn Disk, schema: &Schema) -> Result<(), CatalogError> {
+    if planted(Mutant::SchemaNotStored) {
+        return Ok(());
+    }
     Ok(atomic::write_atomic(disk, FILE, FORMAT, &form::encode(schema)?)?)
 }

@@ -6,6 +6,7 @@
 //! writes until physical time has come past that lease (`settles_in`), or its stamps would lie ahead of everybody else's
 //! and win over later writes (ADR 0009). Lock-free: every coordinator core of a node shares one.
 
+use kula_fault::{Mutant, Site, buggify, planted};
 use kula_types::Timestamp;
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -56,6 +57,7 @@ impl Hlc {
     /// A clock that starts above `leased`, the durable lease of its last life (`None`: a new directory). No stamp is
     /// given until `extend` says what is durable now.
     pub fn starting_above(leased: Option<Timestamp>) -> Self {
+        let leased = leased.filter(|_| !planted(Mutant::LeaseForgotten));
         let floor = leased.map_or(i64::MIN + 1, Timestamp::micros);
         Hlc { last: AtomicI64::new(floor), bound: AtomicI64::new(floor) }
     }
@@ -63,12 +65,14 @@ impl Hlc {
     /// A fresh stamp, later than every other of this clock.
     pub fn stamp(&self, wall: Timestamp) -> Result<Timestamp, StampError> {
         let bound = self.bound.load(Ordering::Acquire);
+        let least = i64::from(!planted(Mutant::StampRepeats));
+        let after = |last: i64| wall.micros().max(last.saturating_add(least));
         let next = |last: i64| {
-            let stamp = wall.micros().max(last.saturating_add(1));
-            (stamp <= bound && stamp > last).then_some(stamp)
+            let stamp = after(last);
+            (stamp <= bound && stamp.saturating_sub(last) >= least).then_some(stamp)
         };
         match self.last.fetch_update(Ordering::AcqRel, Ordering::Acquire, next) {
-            Ok(last) => Ok(known(wall.micros().max(last.saturating_add(1)))),
+            Ok(last) => Ok(known(after(last))),
             Err(_) => Err(StampError { bound: known(bound) }),
         }
     }
@@ -89,7 +93,8 @@ impl Hlc {
     pub fn lease_due(&self, wall: Timestamp) -> Option<Timestamp> {
         let from = known(wall.micros().max(self.last.load(Ordering::Acquire)));
         let renew_at = from.saturating_add(limits::LEASE_RENEW_BELOW).micros();
-        (self.bound.load(Ordering::Acquire) < renew_at).then(|| from.saturating_add(limits::LEASE))
+        let is_due = self.bound.load(Ordering::Acquire) < renew_at || buggify(Site::LeaseExtendedEarly);
+        is_due.then(|| from.saturating_add(limits::LEASE))
     }
 
     /// Says that stamps up to `bound` are covered durably. Never shortens the lease.
@@ -106,7 +111,7 @@ impl Hlc {
     /// Zero if it is further behind than a lease reaches: then the wall clock was set back, and waiting would take as long.
     pub fn settles_in(&self, wall: Timestamp) -> Duration {
         let ahead = self.ahead_of(wall);
-        if ahead > limits::LEASE { Duration::ZERO } else { ahead }
+        if ahead > limits::LEASE || planted(Mutant::SettleSkipped) { Duration::ZERO } else { ahead }
     }
 
     /// The last stamp given or merged.

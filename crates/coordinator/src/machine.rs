@@ -19,6 +19,7 @@ use crate::{
 use bytes::Bytes;
 use kula_actor::Reply;
 use kula_clock::Hlc;
+use kula_fault::{Site, buggify};
 use kula_lattice::{Context, ContextError, ContextKey};
 use kula_placement::{Ring, RingContextKey};
 use kula_replica::{Fence, Op, Outcome, ReplicaError};
@@ -467,7 +468,9 @@ impl Machine {
             Some(CoordinatorError::Overloaded { path, depth, cap, applied: Applied::No })
         };
         match () {
-            () if self.in_flight() >= self.bounds.in_flight => refuse(self.in_flight(), self.bounds.in_flight),
+            () if self.in_flight() >= self.bounds.in_flight || buggify(Site::CoordinatorOverloaded) => {
+                refuse(self.in_flight(), self.bounds.in_flight)
+            }
             // Time and bytes are no depth of a mailbox.
             () if times.deadline <= times.started || self.bytes >= self.bounds.in_flight_bytes => refuse(0, 0),
             () => None,

@@ -6,6 +6,7 @@
 //! interval shorter. 0 says that the actor minted none before, which it knows, having no other memory to lose.
 
 use crate::limits::{REMEMBERED_KEYS, SEQUENCES_SPARE};
+use kula_fault::{Mutant, Site, buggify, planted};
 use kula_types::{Actor, Dot, TableId, Token};
 
 pub(crate) struct Minter {
@@ -51,7 +52,11 @@ impl Minter {
             self.keys.resize(REMEMBERED_KEYS, 0);
         }
         let previous = std::mem::replace(&mut self.partitions[partition as usize], mid.seq());
-        let key_previous = std::mem::replace(&mut self.keys[slot(table, token)], mid.seq());
+        let key_previous = match std::mem::replace(&mut self.keys[slot(table, token)], mid.seq()) {
+            _ if planted(Mutant::PrevTooLow) => 0,
+            _ if buggify(Site::MinterForgets) => mid.seq() - 1,
+            remembered => remembered,
+        };
         assert!(previous < mid.seq() && key_previous < mid.seq(), "chains point back");
         Minted { mid, previous, key_previous }
     }

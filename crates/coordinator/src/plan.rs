@@ -5,6 +5,7 @@ use crate::{
     machine::{Tag, View},
     messages::{ReplicaOutcome, ReplicaReport, Target},
 };
+use kula_fault::{Mutant, planted};
 use kula_lattice::Digest;
 use kula_placement::{KeyspaceSettings, ReadRepair};
 use kula_replica::{Fence, ReplicaError};
@@ -164,7 +165,7 @@ impl Plan {
 
     /// Whether a write that was sent so may be stored at some owner.
     pub fn may_be_stored(&self) -> bool {
-        self.doubtful || self.owners.iter().any(Owner::may_have_served)
+        (self.doubtful || self.owners.iter().any(Owner::may_have_served)) && !planted(Mutant::NotAppliedIsALie)
     }
 
     /// Notes an owner's answer; false for one that nobody waits for any more.

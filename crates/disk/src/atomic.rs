@@ -4,6 +4,7 @@
 //! whole, and what it returns is durable. One owner a file: two writers at once would share the temporary name.
 
 use crate::{Access, Disk, DiskError, limits, name::parent_of};
+use kula_fault::{Mutant, planted};
 
 const HEADER_BYTES: usize = 24;
 /// Where the checksum lies; it covers every byte but its own four.
@@ -47,13 +48,13 @@ pub fn write_atomic(disk: &dyn Disk, name: &str, format: Format, payload: &[u8])
         return Err(error);
     }
     disk.rename(&temporary, name)?;
-    disk.sync_dir(parent_of(name))
+    if planted(Mutant::NameNotSynced) { Ok(()) } else { disk.sync_dir(parent_of(name)) }
 }
 
 fn write_temporary(disk: &dyn Disk, temporary: &str, bytes: &[u8]) -> Result<(), DiskError> {
     let file = disk.create(temporary)?;
     file.write_at(bytes, 0)?;
-    file.sync_all()
+    if planted(Mutant::StateNotSynced) { Ok(()) } else { file.sync_all() }
 }
 
 /// The payload, or `None` if there is no such file. A temporary file left by a crash is not looked at.

@@ -13,6 +13,7 @@ use crate::{
     target_log::{Chunk, after},
 };
 use kula_disk::log::Position;
+use kula_fault::{Mutant, Site, buggify, planted};
 use kula_types::{Mono, Timestamp};
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -187,6 +188,10 @@ impl Delivery {
         }
         (self.in_flight, self.in_flight_bytes) = (0, 0);
         if let Some(round) = &mut self.round {
+            let sent = round.slots.iter().rfind(|slot| matches!(slot.state, State::InFlight { .. }));
+            if let Some(sent) = sent.filter(|_| planted(Mutant::HintDoneBeforeAck)) {
+                round.passed = after(sent.position);
+            }
             // What was read is read again: a target that is gone costs no memory.
             round.slots = VecDeque::new();
             round.again.clear();
@@ -215,6 +220,7 @@ impl Delivery {
             self.finish(now, effects);
         } else if !round.is_read && round.unsent == self.next && has_room {
             let Window { read_records: count_max, read_bytes: bytes_max, .. } = self.window;
+            let count_max = if buggify(Site::HintsOneByOne) { 1 } else { count_max };
             self.is_asking = true;
             effects.push(Effect::Read { from: round.next, count_max, bytes_max });
         }
@@ -307,6 +313,7 @@ impl Delivery {
         let bytes = slot.bytes;
         self.in_flight -= 1;
         self.in_flight_bytes -= bytes;
+        let outcome = if planted(Mutant::HintFailureIsSuccess) { Outcome::Applied } else { outcome };
         match outcome {
             Outcome::Applied => {
                 self.backoff = limits::BACKOFF_FIRST;

@@ -9,6 +9,7 @@ use crate::{
     target_log::{HINTS, Sizes, TargetLog, Trouble},
 };
 use kula_disk::Disk;
+use kula_fault::{Mutant, Site, buggify, planted};
 use kula_types::NodeId;
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -61,7 +62,11 @@ impl HintStore {
                             Err(refusal) => answers[index] = Err(refusal),
                         }
                     }
-                    log.append(&hints).and_then(|()| log.sync())
+                    if planted(Mutant::HintForgotten) {
+                        hints.clear();
+                    }
+                    let is_unsynced = planted(Mutant::HintNotSynced);
+                    log.append(&hints).and_then(|()| if is_unsynced { Ok(()) } else { log.sync() })
                 }
                 Err(NoLog::TooMany) => {
                     let refusal = HandoffError::TooManyTargets { max: limits::TARGETS_MAX };
@@ -119,5 +124,9 @@ fn admit(target: NodeId, log: &TargetLog, taken: u64, bytes: usize) -> Result<()
     if bytes > log.hint_bytes_max() {
         return Err(HandoffError::TooLarge { bytes, max: log.hint_bytes_max() });
     }
-    if owed.saturating_add(bytes as u64) > max { Err(HandoffError::Full { target, bytes: owed, max }) } else { Ok(()) }
+    if owed.saturating_add(bytes as u64) > max || buggify(Site::HintNotTaken) {
+        Err(HandoffError::Full { target, bytes: owed, max })
+    } else {
+        Ok(())
+    }
 }

@@ -6,6 +6,7 @@
 //! seal; until seals exist: never.
 
 use crate::{Body, Cell, Lww, Partition, RangeFloors, Row, limits::STUB_AFTER};
+use kula_fault::{Mutant, planted};
 use kula_types::{Key, Timestamp};
 
 /// The number of the last seal of a ring partition. Replies name it beside a digest; if two differ, the reader asks
@@ -27,6 +28,9 @@ impl Partition {
         self.floor = self.floor.filter(|floor| Some(*floor) > table_floor);
         let over_all = self.floor_over_all(table_floor);
         self.ranges = std::mem::take(&mut self.ranges).above(over_all);
+        if planted(Mutant::RangeHidesPartition) && self.ranges.iter().any(|(_, floor)| floor >= self.floor) {
+            self.floor = None;
+        }
         if let Some(statics) = &mut self.statics {
             statics.compact(lowest_clock, over_all);
         }
@@ -44,6 +48,9 @@ impl Partition {
     #[must_use]
     pub fn normal(mut self, table_floor: Option<Key>, _seal: Seal) -> Partition {
         self.compact(None, table_floor);
+        if planted(Mutant::EarlyPurgeInNormal) {
+            self.floor = None;
+        }
         self
     }
 }
@@ -71,7 +78,16 @@ impl Cell {
     pub fn compact(&mut self, lowest_clock: Option<Timestamp>, enclosing: Option<Key>) {
         self.floor = self.floor.filter(|floor| Some(*floor) > enclosing);
         let floor = self.floor.max(enclosing);
-        self.lww = self.lww.take().filter(|lww| Some(lww.key) > floor);
+        let spares = |lww: &Lww| match floor {
+            Some(floor) if planted(Mutant::FloorWithoutMid) => lww.key.ts() > floor.ts(),
+            floor => Some(lww.key) > floor,
+        };
+        self.lww = self.lww.take().filter(spares);
+        if planted(Mutant::ExpiryIntoFloor)
+            && let Some(ended) = self.lww.take_if(|lww| lww.exp.is_some())
+        {
+            self.floor = Some(ended.key);
+        }
         if let Some(lww) = &mut self.lww {
             lww.stub(lowest_clock);
         }

@@ -6,6 +6,7 @@
 //! compared only between nodes of one protocol version: its layout may change with the version.
 
 use crate::{Cell, CellId, Dots, Lww, Partition, RangeFloors, Row, Seal};
+use kula_fault::{Mutant, planted};
 use kula_types::{ClusteringKey, ColumnId, Key, Timestamp};
 use std::fmt;
 use xxhash_rust::xxh3::Xxh3;
@@ -113,9 +114,10 @@ impl Walk<'_> {
     }
 
     fn cell(&mut self, id: &CellId, cell: &Cell, enclosing: Option<Key>) {
-        let own_floor = cell.floor.filter(|floor| Some(*floor) > enclosing);
+        let is_raw = planted(Mutant::DigestUncompacted);
+        let own_floor = cell.floor.filter(|floor| Some(*floor) > enclosing || is_raw);
         let floor = own_floor.max(enclosing);
-        let value = cell.lww.as_ref().filter(|lww| Some(lww.key) > floor);
+        let value = cell.lww.as_ref().filter(|lww| Some(lww.key) > floor || is_raw);
         let dots = cell.dots.as_ref().filter(|dots| !dots.is_empty());
         if own_floor.is_none() && value.is_none() && dots.is_none() {
             return;
@@ -158,7 +160,7 @@ impl Walk<'_> {
     }
 
     fn floor(&mut self, tag: Tag, floor: Option<Key>) {
-        if let Some(floor) = floor {
+        if let Some(floor) = floor.filter(|_| !planted(Mutant::DigestOfVisible)) {
             self.tag(tag);
             self.key(floor);
         }

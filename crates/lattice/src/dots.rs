@@ -2,6 +2,7 @@
 //! State Replicated Data Types", 2018; Preguiça et al., "Dotted Version Vectors", 2010).
 
 use crate::{Body, Join, Seen, SortedMap, register::compare_expiry};
+use kula_fault::{Mutant, planted};
 use kula_types::{Dot, Key, Timestamp};
 use std::{cmp::Ordering, fmt};
 
@@ -79,8 +80,15 @@ impl Join for Dots {
         // Both sides are judged by the other's seen as it was; A ∩ B survives both passes, so the order of them is free.
         self.live.retain(|dot, _| !other.seen.contains(*dot) || other.live.contains(dot));
         other.live.retain(|dot, _| !self.seen.contains(*dot) || self.live.contains(dot));
+        if planted(Mutant::TwinByValue) {
+            other.live.retain(|_, theirs| !self.live.values().any(|mine| mine.body == theirs.body));
+        }
         self.live.join(other.live);
         self.seen.join(other.seen);
+        if planted(Mutant::DeadDotsForgotten) {
+            self.seen = Seen::new();
+            self.live.iter().for_each(|(dot, live)| self.seen.insert(*dot, live.prev));
+        }
         debug_assert_eq!(self.unseen(), None);
     }
 }

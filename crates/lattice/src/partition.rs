@@ -1,6 +1,7 @@
 //! A partition: rows in clustering order, the static row, and the floors over ranges and over all.
 
 use crate::{Cell, CellId, Join, RangeFloors, Row, Slice, SortedMap};
+use kula_fault::{Mutant, planted};
 use kula_types::{ClusteringKey, Key};
 
 /// Bottom is the default.
@@ -40,6 +41,9 @@ impl Partition {
     #[must_use]
     pub fn clip(mut self, slice: &Slice) -> Self {
         if !slice.is_all() {
+            if planted(Mutant::ClipLosesFloor) {
+                self.floor = None;
+            }
             self.ranges = self.ranges.clip(slice);
             self.rows.retain(|clustering, _| slice.contains(clustering));
         }

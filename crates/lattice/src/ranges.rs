@@ -6,6 +6,7 @@
 
 use crate::{Join, Slice};
 use bytes::Bytes;
+use kula_fault::{Mutant, planted};
 use kula_types::{ClusteringKey, Key};
 use std::ops::Bound;
 
@@ -147,7 +148,9 @@ impl Join for RangeFloors {
             } else {
                 their_floor = step.floor;
             }
-            self.push(step.start, my_floor.max(their_floor));
+            let floor =
+                if planted(Mutant::RangesReplaced) { their_floor.or(my_floor) } else { my_floor.max(their_floor) };
+            self.push(step.start, floor);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::Join;
 use bytes::Bytes;
+use kula_fault::{Mutant, planted};
 use kula_types::{Key, Timestamp};
 use std::{cmp::Ordering, fmt};
 
@@ -61,6 +62,9 @@ pub struct Lww {
 
 impl Lww {
     pub(crate) fn compare(&self, other: &Self) -> Ordering {
+        if planted(Mutant::EqualTimestampsPerCell) && self.key.ts() == other.key.ts() {
+            return self.body.cmp(&other.body);
+        }
         self.key
             .cmp(&other.key)
             .then_with(|| compare_expiry(self.exp, other.exp))

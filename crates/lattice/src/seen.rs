@@ -6,6 +6,7 @@
 //! blind writes it loses updates.
 
 use crate::{Join, limits::INSERT_ONE_BY_ONE_MAX};
+use kula_fault::{Mutant, planted};
 use kula_types::{Actor, Dot};
 use std::{fmt, mem};
 
@@ -85,6 +86,7 @@ impl Seen {
 
     /// Adds a dot whose predecessor for this key is `prev` (< its seq).
     pub fn insert(&mut self, dot: Dot, prev: u64) {
+        let prev = if planted(Mutant::SeenIsVersionVector) { 0 } else { prev };
         self.insert_run(Run::of(dot, prev));
     }
 

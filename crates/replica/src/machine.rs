@@ -10,6 +10,7 @@ use crate::{
 };
 use bytes::Bytes;
 use kula_actor::Reply;
+use kula_fault::{Mutant, Site, buggify, planted};
 use kula_lattice::{Mutation, Partition, Row, Seal};
 use kula_placement::Ring;
 use kula_schema::Schema;
@@ -68,7 +69,7 @@ impl Machine {
         for (index, request) in batch.requests.into_iter().enumerate() {
             let Request { from, fence, deadline, op, reply } = request;
             let checked = match index {
-                0..limits::BATCH_REQUESTS_MAX => {
+                0..limits::BATCH_REQUESTS_MAX if !buggify(Site::ReplicaOverloaded) => {
                     check_fence(view.ring, fence).and_then(|()| check_deadline(view, deadline))
                 }
                 _ => {
@@ -185,6 +186,7 @@ fn check_table(schema: &Schema, table: TableId) -> Result<(), ReplicaError> {
 /// Phases are facts inside a ring version, and no partition of this version moves: every phase is 0.
 fn check_fence(ring: &Ring, fence: Fence) -> Result<(), ReplicaError> {
     match fence.ring_version.cmp(&ring.version) {
+        std::cmp::Ordering::Less if planted(Mutant::StaleRingServed) => Ok(()),
         std::cmp::Ordering::Less => Err(ReplicaError::StaleRing { have: ring.version }),
         std::cmp::Ordering::Equal if fence.phase == 0 => Ok(()),
         std::cmp::Ordering::Equal | std::cmp::Ordering::Greater => Err(ReplicaError::Behind),
@@ -197,7 +199,7 @@ fn check_deadline(view: View<'_>, deadline: Mono) -> Result<(), ReplicaError> {
 
 /// Refuses what would win for ever (promise P14).
 fn check_date(latest: Timestamp, delta: &Partition) -> Result<(), ReplicaError> {
-    let Some(dated) = latest_date(delta) else { return Ok(()) };
+    let Some(dated) = latest_date(delta).filter(|_| !planted(Mutant::FarFutureTaken)) else { return Ok(()) };
     let ahead = Duration::from_micros(dated.micros().saturating_sub(latest.micros()).max(0).unsigned_abs());
     if ahead > kula_clock::limits::CLIENT_AHEAD_MAX { Err(ReplicaError::ClockAhead { by: ahead }) } else { Ok(()) }
 }

@@ -6,6 +6,7 @@ use kula_disk::{
     Disk,
     atomic::{self, Format},
 };
+use kula_fault::{Mutant, planted};
 use kula_wire::verbs::ring::{Ballot, Vote};
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,9 @@ pub fn load(disk: &dyn Disk, ring_version: u64) -> Result<Acceptor, RingError> {
 
 /// Makes an acceptor's state durable. On an error the old state or the new one is there, whole.
 pub fn store(disk: &dyn Disk, acceptor: &Acceptor) -> Result<(), RingError> {
+    if planted(Mutant::BallotsNotStored) {
+        return Ok(());
+    }
     let text = |ring: &[u8]| String::from_utf8_lossy(ring).into_owned();
     let vote = acceptor.vote.as_ref().map(|vote| VoteForm { ballot: vote.ballot, ring: text(&vote.ring.0) });
     let form = BallotsForm { version: acceptor.version, promised: acceptor.promised, vote };

@@ -10,6 +10,7 @@ use kula_disk::{
     Disk,
     atomic::{self, Format},
 };
+use kula_fault::{Mutant, planted};
 use kula_placement::{
     KeyspaceSettings, Partitioner, Ring, RingContextKey, RingFacts, RingNode, Secret, form::RingForm, limits,
 };
@@ -117,6 +118,9 @@ fn load(disk: &dyn Disk) -> Result<Option<Ring>, RingError> {
 /// Makes a ring durable. On an error the old ring or the new one is there, whole.
 pub fn store(disk: &dyn Disk, ring: &Ring) -> Result<(), RingError> {
     assert!(!ring.is_none(), "ring 0 is the lack of a ring");
+    if planted(Mutant::RingNotStored) {
+        return Ok(());
+    }
     Ok(atomic::write_atomic(disk, FILE, FORMAT, &to_bytes(ring)?)?)
 }
 

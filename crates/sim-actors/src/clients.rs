@@ -452,15 +452,16 @@ impl Clients {
             cluster.oracle.violated(format!("scan {index} is out of order or goes back"));
         }
         let wall = cluster.wall(going.machine);
+        let walls = (wall.min(going.wall), wall.max(going.wall));
         for expectation in &going.listed {
             let at = place(&expectation.key.1);
             let is_within =
                 after.as_ref().is_none_or(|after| at > *after) && next.as_ref().is_none_or(|next| at <= *next);
-            let must = is_within && cluster.oracle.must_be_listed(expectation, going.need, wall);
-            if must && places.binary_search(&at).is_err() {
+            // What is not listed is not there.
+            let found = places.binary_search(&at).map_or(&Found::Nothing, |place| &page.entries[place].found);
+            if is_within && let Err(why) = cluster.oracle.read(expectation, going.need, found, walls, &operation_of) {
                 let key = String::from_utf8_lossy(expectation.key.1.as_bytes()).into_owned();
-                let what = format!("scan {index} at n{} does not list {key}, which its owners have", going.machine + 1);
-                cluster.oracle.violated(what);
+                cluster.oracle.violated(format!("scan {index} at n{} of {key}: {why}", going.machine + 1));
             }
         }
         let table = going.key.as_ref().and_then(|(table, _)| cluster.oracle.tables.get(table));

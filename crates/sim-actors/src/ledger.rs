@@ -65,7 +65,7 @@ impl Ledger {
                 && is_a_clients(&table, &mutation)
             {
                 let operation = self.operation(&table, &mutation);
-                oracle.mutation_sent(operation, &mutation);
+                oracle.mutation_sent(None, operation, &mutation);
             }
         }
         for (machine, records) in found {

@@ -1,6 +1,7 @@
 //! What one seed does at this level: the same generator's cluster, operations and faults, as far as they can be done to
 //! whole nodes, and shorter; besides that what only whole nodes have: orderly stops and small mailboxes.
 
+use kula_disk::sim::{Fault as DiskFault, SyncFault};
 use kula_placement::ReadRepair;
 use kula_sim::{
     plan::{Fault, FaultKind, Operation, Plan as Machines, Wish},
@@ -125,6 +126,11 @@ impl Plan {
 
 /// What the network, the disk and the clock under whole nodes can do.
 fn is_possible(kind: &FaultKind) -> bool {
+    // The ground truth is what the disk says, so it must not lie.
+    let is_told = |fault: &DiskFault| !matches!(fault, DiskFault::LostWrite | DiskFault::Sync(SyncFault::Late));
+    if let FaultKind::DiskError { fault, .. } = kind {
+        return is_told(fault);
+    }
     matches!(
         kind,
         FaultKind::Kill { .. }
@@ -134,7 +140,6 @@ fn is_possible(kind: &FaultKind) -> bool {
             | FaultKind::Slow { .. }
             | FaultKind::ClockJump { .. }
             | FaultKind::DiskFull { .. }
-            | FaultKind::DiskError { .. }
             | FaultKind::CrashInside { .. }
             | FaultKind::Wipe { .. }
     )

@@ -2,7 +2,6 @@
 
 use crate::{
     history::History,
-    mutant::Mutant,
     oracle::{Expectation, KeyId},
     plan::{Operation, Plan, TABLE_NAMES, Wish},
     process::{Message, Queue},
@@ -27,6 +26,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// How often a write with an idempotency key is tried again.
 const TRIES: usize = 2;
+/// Keys that many write of which a scan is judged too: as many as a plan has.
+const REGISTERS_LISTED: usize = 8;
 
 /// What came back. `None` inside: the process is gone, whether it was done is unknown.
 pub enum Answer {
@@ -76,6 +77,8 @@ pub struct Clients {
     going: BTreeMap<usize, Going>,
     /// By client and key: the context of its last read.
     contexts: BTreeMap<(usize, KeyId), String>,
+    /// By context: the operations whose values its answer showed.
+    shown: BTreeMap<String, Vec<usize>>,
     /// Keys that were added, in order, by table.
     added: BTreeMap<TableId, Vec<PartitionKey>>,
     scans: BTreeMap<(usize, bool), PartitionKey>,
@@ -98,6 +101,7 @@ impl Clients {
             answers: Answers::default(),
             going: BTreeMap::new(),
             contexts: BTreeMap::new(),
+            shown: BTreeMap::new(),
             added: BTreeMap::new(),
             scans: BTreeMap::new(),
             next: plan.operations.len(),
@@ -155,8 +159,7 @@ impl Clients {
         else {
             return;
         };
-        let register =
-            |key: usize| PartitionKey::copy_from(format!("{}{key}", if causal { "b" } else { "r" }).as_bytes());
+        let register = |key: usize| register(causal, key);
         let value = || Bytes::from(format!("op{index:06}:{}", "x".repeat(operation.bytes)));
         let ttl = |ttl: Option<Micros>| ttl.map(Duration::from_micros);
         match operation.wish.clone() {
@@ -291,6 +294,12 @@ impl Clients {
         let what = if matches!(change, Change::Delete) { "delete" } else { "put" };
         let (name, level) = (String::from_utf8_lossy(key.as_bytes()).into_owned(), operation.level);
         let seen = context.is_some();
+        let is_put = matches!(change, Change::Put { .. });
+        // A delete without context covers what it reads itself.
+        if table == BUCKET && (is_put || seen) {
+            let shown = context.as_ref().and_then(|context| self.shown.get(context)).cloned().unwrap_or_default();
+            world.oracle.covers(index, shown);
+        }
         world.trace.line(world.now, || {
             format!(
                 "op {index} client {}: {what} {name} at n{}, {level:?}{}",
@@ -304,9 +313,7 @@ impl Clients {
             answers.put(index, Answer::Write(answer.map_or(Err(None), |answer| answer.map_err(Some))));
         });
         let idempotency_key = match operation.wish {
-            Wish::CausalPut { retries: true, .. } if world.plan.mutant != Some(Mutant::RetryIsNew) => {
-                Some(Bytes::from(format!("operation {index}")))
-            }
+            Wish::CausalPut { retries: true, .. } => Some(Bytes::from(format!("operation {index}"))),
             _ => None,
         };
         if table == REGISTERS && timestamp.is_none() {
@@ -372,9 +379,10 @@ impl Clients {
         self.going(world, index, machine, client, level, None);
         let added = self.added.get(&id).map(Vec::as_slice).unwrap_or_default();
         let wall = world.machines[machine].wall.at(world.now);
-        let listed = added.iter().rev().take(40).map(|key| {
-            let owners = world.owners(machine, id, key);
-            world.oracle.expect(world.now, wall, (id, key.clone()), &owners)
+        let registers = (0..REGISTERS_LISTED).map(|key| register(causal, key));
+        let listed = added.iter().rev().take(40).cloned().chain(registers).map(|key| {
+            let owners = world.owners(machine, id, &key);
+            world.oracle.expect(world.now, wall, (id, key), &owners)
         });
         let listed = listed.collect();
         let after = self.scans.remove(&(client, causal));
@@ -554,6 +562,7 @@ impl Clients {
                     format!("op {index}: ok, {} of {} owners, {} hints", told.acked, told.rf, told.hinted)
                 });
                 let Some(key) = going.key.clone() else { return };
+                Clients::judge_date(world, index, &key);
                 let owners = world.owners(machine, key.0, &key.1);
                 let need = if self.canary { owners.len() + 1 } else { need };
                 world.oracle.acked(index, &key, &owners, need);
@@ -563,6 +572,7 @@ impl Clients {
                 if let Some(context) = &told.context {
                     // What the client knows now is its own write on top of what it had read.
                     self.contexts.entry((going.client, key)).or_insert_with(|| context.clone());
+                    self.shown.insert(context.clone(), vec![index]);
                 }
             }
             Answer::Write(Err(error)) => {
@@ -614,8 +624,13 @@ impl Clients {
                 self.denied_shown(world, index, &told.found);
                 if let Some(client) = self.going.get(&index).map(|going| going.client) {
                     match &told.context {
-                        Some(context) => drop(self.contexts.insert((client, key), context.clone())),
-                        None => drop(self.contexts.remove(&(client, key))),
+                        Some(context) => {
+                            self.shown.insert(context.clone(), operations_of(&told.found));
+                            self.contexts.insert((client, key), context.clone());
+                        }
+                        None => {
+                            self.contexts.remove(&(client, key));
+                        }
                     }
                 }
             }
@@ -643,6 +658,19 @@ impl Clients {
         }
     }
 
+    /// Where clocks are good, no owner takes a write that lies further ahead than owners allow.
+    fn judge_date(world: &mut World, index: usize, key: &KeyId) {
+        let Some(dated) = world.oracle.register_key(index, key).filter(|_| !world.plan.has_clock_faults()) else {
+            return;
+        };
+        let wall = time::WALL_START + i64::try_from(world.now).unwrap_or(i64::MAX / 4);
+        let ahead = Duration::from_micros(dated.ts().micros().saturating_sub(wall).max(0).unsigned_abs());
+        // An owner that has just started is itself ahead by the lease of its last life.
+        if ahead > kula_clock::limits::CLIENT_AHEAD_MAX + kula_clock::limits::LEASE {
+            world.oracle.violated(format!("write {index} was acknowledged though it lies {ahead:?} ahead"));
+        }
+    }
+
     /// Where clocks are good, a write that begins after another was acknowledged comes after it.
     fn judge_order(&mut self, world: &mut World, index: usize, key: &KeyId, before: Option<(Key, usize)>) {
         let is_dated = |wish: &Wish| matches!(wish, Wish::Put { timestamp: Some(_), .. });
@@ -665,12 +693,7 @@ impl Clients {
 
     /// What was answered "not applied" must never be seen.
     fn denied_shown(&mut self, world: &mut World, index: usize, found: &Found) {
-        let values: Vec<&Bytes> = match found {
-            Found::Nothing => Vec::new(),
-            Found::One(value) => vec![&value.value],
-            Found::Siblings { siblings, .. } => siblings.iter().map(|sibling| &sibling.value.value).collect(),
-        };
-        for operation in values.into_iter().filter_map(operation_of) {
+        for operation in operations_of(found) {
             if self.going.get(&operation).is_some_and(|going| going.is_denied) {
                 world
                     .oracle
@@ -699,19 +722,16 @@ impl Clients {
             world.oracle.violated(format!("scan {index} is out of order or goes back"));
         }
         let wall = world.machines[going.machine].wall.at(world.now);
+        let walls = (wall.min(going.wall), wall.max(going.wall));
         for expectation in &going.listed {
             let at = place(&expectation.key.1);
             let is_within =
                 after.as_ref().is_none_or(|after| at > *after) && next.as_ref().is_none_or(|next| at <= *next);
-            if is_within
-                && world.oracle.must_be_listed(expectation, going.need, wall)
-                && places.binary_search(&at).is_err()
-            {
+            // What is not listed is not there.
+            let found = places.binary_search(&at).map_or(&Found::Nothing, |place| &page.entries[place].found);
+            if is_within && let Err(why) = world.oracle.read(expectation, going.need, found, walls, &operation_of) {
                 let key = String::from_utf8_lossy(expectation.key.1.as_bytes()).into_owned();
-                world.oracle.violated(format!(
-                    "scan {index} at n{} does not list {key}, which its owners have",
-                    going.machine + 1
-                ));
+                world.oracle.violated(format!("scan {index} at n{} of {key}: {why}", going.machine + 1));
             }
         }
         let (client, causal) = (
@@ -759,10 +779,25 @@ fn refuse(event: Event, depth: usize) {
     }
 }
 
+/// A key that many write.
+fn register(causal: bool, key: usize) -> PartitionKey {
+    PartitionKey::copy_from(format!("{}{key}", if causal { "b" } else { "r" }).as_bytes())
+}
+
 /// Values name their operation.
 pub fn operation_of(value: &Bytes) -> Option<usize> {
     let text = std::str::from_utf8(value).ok()?;
     text.strip_prefix("op")?.split(':').next()?.parse().ok()
+}
+
+/// The operations whose values are shown.
+fn operations_of(found: &Found) -> Vec<usize> {
+    let values: Vec<&Bytes> = match found {
+        Found::Nothing => Vec::new(),
+        Found::One(value) => vec![&value.value],
+        Found::Siblings { siblings, .. } => siblings.iter().map(|sibling| &sibling.value.value).collect(),
+    };
+    values.into_iter().filter_map(operation_of).collect()
 }
 
 fn shown(found: &Found) -> String {

@@ -9,7 +9,6 @@ pub mod client;
 pub mod history;
 mod images;
 pub mod mailroom;
-pub mod mutant;
 pub mod nemesis;
 pub mod net;
 pub mod oracle;

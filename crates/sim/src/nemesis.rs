@@ -13,6 +13,9 @@ use kula_disk::{
     sim::{Fault as DiskFault, Target},
 };
 
+/// What a start reads of each table: behind them it reads the log.
+const READS_A_TABLE: u64 = 7;
+
 impl World {
     pub fn fault(&mut self, index: usize, begins: bool) {
         let Some(fault) = self.plan.faults.get(index).cloned() else { return };
@@ -87,6 +90,17 @@ impl World {
                 of.disk.inject(target, calls_before, fault);
                 return false;
             }
+            FaultKind::ErrorAtStart { machine, is_behind_tables, calls_before } => {
+                let rooms = self.machines[machine].process.iter().flat_map(|process| &process.storage.shards);
+                let tables: usize = rooms.map(|room| room.shard.statistics().sstables).sum();
+                let of_tables = if is_behind_tables { READS_A_TABLE * tables as u64 } else { 0 };
+                let calls_before = of_tables + calls_before;
+                self.end_process(machine, true);
+                let of = &mut self.machines[machine];
+                (of.disk_faults, of.may_fence) = (of.disk_faults + 1, true);
+                of.disk.inject(Target::Read, calls_before, DiskFault::Io);
+                self.schedule(SECOND / 4, Happening::Start { machine });
+            }
             FaultKind::CrashInside { machine, calls_before } => {
                 let of = &mut self.machines[machine];
                 of.disk_faults += 1;
@@ -136,7 +150,9 @@ impl World {
                     process.storage.stalled_until = 0;
                 }
             }
-            FaultKind::DiskError { machine, .. } | FaultKind::CrashInside { machine, .. } => {
+            FaultKind::DiskError { machine, .. }
+            | FaultKind::ErrorAtStart { machine, .. }
+            | FaultKind::CrashInside { machine, .. } => {
                 let of = &mut self.machines[machine];
                 of.disk_faults = of.disk_faults.saturating_sub(1);
                 of.disk.clear_faults();

@@ -8,7 +8,9 @@
 use crate::time::Micros;
 use bytes::Bytes;
 use kula_coordinator::{Found, present};
-use kula_lattice::{CellId, Join, Mutation, Partition, Seal};
+use kula_fault::inside;
+use kula_lattice::{CellId, Join, Live, Mutation, Partition, Seal, Seen};
+use kula_ring::Acceptor;
 use kula_schema::{Table, TableKind};
 use kula_types::{ClusteringKey, Dot, Key, PartitionKey, TableId, Timestamp};
 use std::{
@@ -17,6 +19,9 @@ use std::{
 };
 
 pub type KeyId = (TableId, PartitionKey);
+
+/// How far a clock that was never wrong may stamp ahead of itself: a microsecond for each of many stamps at one time.
+const STAMP_AHEAD_MAX: i64 = 1_000;
 
 /// What the oracle knows of one key.
 #[derive(Default)]
@@ -70,6 +75,12 @@ pub struct Oracle {
     recent: Vec<Recent>,
     /// Hints that were said to be kept: by whom, for whom, of which key, what.
     hints: Vec<(usize, usize, KeyId, Partition)>,
+    /// By machine: the last stamp that its clock gave a sibling.
+    stamps: BTreeMap<usize, Timestamp>,
+    /// By machine: what it last promised and accepted for its next ring.
+    promised: BTreeMap<usize, Acceptor>,
+    /// By causal write: what its client was shown.
+    shown: BTreeMap<usize, Vec<usize>>,
     pub violations: Vec<String>,
     pub checks: u64,
 }
@@ -79,14 +90,48 @@ impl Oracle {
         self.violations.push(what);
     }
 
-    pub fn mutation_sent(&mut self, operation: usize, mutation: &Mutation) {
+    /// `dated`: the machine whose clock dated it just now, and what that clock shows, if it was never wrong.
+    pub fn mutation_sent(&mut self, dated: Option<(usize, Option<i64>)>, operation: usize, mutation: &Mutation) {
         let state = self.keys.entry((mutation.table, mutation.key.clone())).or_default();
         if state.mutations.iter().any(|sent| sent.mid == mutation.mid) {
             // The same mutation to another owner, or again.
             return;
         }
+        let mut whys = Vec::new();
+        if let (Some(stamp), Some((machine, wall))) = (sibling_of(mutation).map(|live| live.hlc), dated) {
+            let before = self.stamps.insert(machine, stamp);
+            if before.is_some_and(|before| before >= stamp) {
+                whys.push(format!("n{} stamped {stamp:?} after {before:?}", machine + 1));
+            }
+            if wall.is_some_and(|wall| stamp.micros() > wall + STAMP_AHEAD_MAX) {
+                whys.push(format!("n{} stamped {stamp:?}, which lies ahead of its clock", machine + 1));
+            }
+        }
+        if let Some(shown) = self.shown.get(&operation) {
+            whys.extend(judge_context(mutation, operation, shown, &state.mutations));
+        }
         state.sent.join(mutation.delta.clone());
         state.mutations.push(SentMutation { operation, mid: mutation.mid, delta: mutation.delta.clone() });
+        self.violations.append(&mut whys);
+    }
+
+    /// What a machine promised is durable, it says.
+    pub fn promised(&mut self, machine: usize, acceptor: Acceptor) {
+        self.promised.insert(machine, acceptor);
+    }
+
+    /// What it finds of that after a start with this ring: of a version that is decided nobody is promised anything.
+    pub fn recalled(&mut self, machine: usize, ring_version: u64, found: &Acceptor) {
+        let known = self.promised.get(&machine).filter(|known| known.version > ring_version);
+        if let Some(known) = known.filter(|known| *known != found) {
+            let what = format!("n{} promised {known:?}, and recalls {found:?}", machine + 1);
+            self.violated(what);
+        }
+    }
+
+    /// A causal write begins whose context stands for the values of these operations, and for nothing else.
+    pub fn covers(&mut self, operation: usize, shown: Vec<usize>) {
+        self.shown.insert(operation, shown);
     }
 
     /// A machine says that it holds this durably; where the log is synced by periods, only after the next sync.
@@ -183,6 +228,8 @@ impl Oracle {
     pub fn destroyed(&mut self, machine: usize) {
         self.recent.retain(|recent| recent.machine != machine);
         self.dirty.remove(&machine);
+        self.stamps.remove(&machine);
+        self.promised.remove(&machine);
         self.hints_lost(machine);
         self.hints_unproved(machine);
         self.keys.values_mut().for_each(|state| drop(state.ledgers.remove(&machine)));
@@ -388,20 +435,6 @@ impl Oracle {
         Ok(())
     }
 
-    /// Whether all R owners that may answer know of this key, and nobody wrote what could hide it.
-    pub fn must_be_listed(&self, expectation: &Expectation, need: usize, wall: i64) -> bool {
-        let Some(table) = self.tables.get(&expectation.key.0) else { return false };
-        let Some(state) = self.keys.get(&expectation.key) else { return false };
-        if expectation.is_void || state.mutations.len() != 1 {
-            return false;
-        }
-        subsets(expectation.ledgers.len(), need).into_iter().all(|subset| {
-            let mut least = Partition::default();
-            subset.iter().for_each(|index| least.join(expectation.ledgers[*index].1.clone()));
-            matches!(present(&least, table, stamp(wall), false), Ok(shown) if shown.found != Found::Nothing)
-        })
-    }
-
     /// In the end: what an owner holds is all that was ever durable somewhere and nothing that was not sent.
     pub fn end(&mut self, key: &KeyId, held: &[(usize, Partition)]) {
         self.checks += 1;
@@ -427,7 +460,9 @@ impl Oracle {
         }
         if let Some(((first, one), rest)) = held.split_first().map(|(first, rest)| ((first.0, &first.1), rest)) {
             for (machine, other) in rest {
-                if normal(one) != normal(other) || one.digest(None, Seal::NONE) != other.digest(None, Seal::NONE) {
+                // As the replicas themselves digest what they hold.
+                let digest = |partition: &Partition| inside(|| partition.digest(None, Seal::NONE));
+                if normal(one) != normal(other) || digest(one) != digest(other) {
                     violations.push(format!(
                         "in the end n{} and n{} differ on {}:\n  {:?}\n  {:?}",
                         first + 1,
@@ -520,6 +555,37 @@ fn judge_siblings(
         }
     }
     Ok(())
+}
+
+/// The sibling that a mutation itself brings.
+fn sibling_of(mutation: &Mutation) -> Option<&Live> {
+    let cells = mutation.delta.rows.iter().flat_map(|(_, row)| row.cells.values());
+    cells.filter_map(|cell| cell.dots.as_ref()).find_map(|dots| dots.live.get(&mutation.mid))
+}
+
+/// A causal write kills exactly what its client was shown. What expires may be covered without being shown, and of several
+/// twins which one was shown is not known.
+fn judge_context(mutation: &Mutation, operation: usize, shown: &[usize], known: &[SentMutation]) -> Vec<String> {
+    let cells = mutation.delta.rows.iter().flat_map(|(_, row)| row.cells.values());
+    let seen: Vec<&Seen> = cells.filter_map(|cell| cell.dots.as_ref()).map(|dots| &dots.seen).collect();
+    let covers = |sent: &&SentMutation| seen.iter().any(|seen| seen.contains(sent.mid));
+    let is_lasting = |sent: &&SentMutation| {
+        let cells = sent.delta.rows.iter().flat_map(|(_, row)| row.cells.values());
+        let live = cells.filter_map(|cell| cell.dots.as_ref()).find_map(|dots| dots.live.get(&sent.mid));
+        live.is_some_and(|live| live.exp.is_none())
+    };
+    let unseen = known.iter().filter(covers).filter(is_lasting).map(|sent| sent.operation);
+    let unseen = unseen.filter(|covered| *covered != operation && !shown.contains(covered));
+    let mut whys: Vec<String> =
+        unseen.map(|covered| format!("write {operation} covers {covered}, which its client was not shown")).collect();
+    let is_covered = |shown: &&usize| known.iter().filter(|sent| sent.operation == **shown).any(|sent| covers(&sent));
+    whys.extend(
+        shown
+            .iter()
+            .filter(|shown| !is_covered(shown))
+            .map(|shown| format!("write {operation} does not cover {shown}, which its client was shown")),
+    );
+    whys
 }
 
 /// Every live dot that has not expired, twins too.

@@ -5,12 +5,12 @@
 
 use crate::{
     mailroom::Scheduling,
-    mutant::Mutant,
     process::Host,
     rows::RowWish,
     time::{MILLISECOND, Micros, SECOND},
 };
 use kula_disk::sim::{Fault as DiskFault, SyncFault, Target};
+use kula_fault::Mutant;
 use kula_handoff::{HandoffConfig, Sizes, machine::Window};
 use kula_placement::ReadRepair;
 use kula_storage::{Compression, StorageConfig, SyncMode};
@@ -156,6 +156,13 @@ pub enum FaultKind {
         calls_before: u64,
         fault: DiskFault,
     },
+    /// The process dies and comes back at once, to a disk that fails one of the reads of its start.
+    ErrorAtStart {
+        machine: usize,
+        /// The calls are counted from where it has opened its tables.
+        is_behind_tables: bool,
+        calls_before: u64,
+    },
     /// Power is lost inside an operation on the disk, this one of those to come.
     CrashInside {
         machine: usize,
@@ -264,6 +271,7 @@ impl FaultKind {
             FaultKind::DiskError { fault: DiskFault::LostWrite, .. } => "lost write",
             FaultKind::DiskError { fault: DiskFault::Sync(SyncFault::Late), .. } => "late sync",
             FaultKind::DiskError { fault: DiskFault::Sync(_), .. } => "failed sync",
+            FaultKind::ErrorAtStart { .. } => "disk EIO at start",
             FaultKind::CrashInside { .. } => "crash inside a call",
             FaultKind::Wipe { .. } => "lost disk",
             FaultKind::Clone { .. } => "cloned disk",
@@ -277,7 +285,7 @@ impl FaultKind {
     }
 
     /// Every kind that a run of many seeds must have met.
-    pub const NAMES: [&'static str; 29] = [
+    pub const NAMES: [&'static str; 30] = [
         "kill",
         "power loss",
         "power loss at ack",
@@ -298,6 +306,7 @@ impl FaultKind {
         "failed sync",
         "lost write",
         "late sync",
+        "disk EIO at start",
         "crash inside a call",
         "lost disk",
         "cloned disk",
@@ -422,6 +431,13 @@ impl Plan {
         self.faults.iter().any(is_of_clock)
     }
 
+    /// What decides where production code is unkind. Beside copies it is kind: one gets in while the node itself is away,
+    /// and a link that is cut for no reason lets it.
+    pub fn unkind_seed(&self) -> Option<u64> {
+        let has_copies = self.faults.iter().any(|fault| matches!(fault.kind, FaultKind::Clone { .. }));
+        (!has_copies).then_some(self.seed)
+    }
+
     pub fn size(&self) -> usize {
         self.operations.len() + self.faults.len()
     }
@@ -530,8 +546,8 @@ fn operations((nodes, clients, lasts): (usize, usize, Micros), shape: Shape, ran
             // A delete without context reads, and covers what it finds.
             76..80 if is_blind => Wish::CausalGet { key },
             76..80 => Wish::CausalDelete { key, with_context },
-            80..95 => Wish::CausalGet { key },
-            95..98 => {
+            80..94 => Wish::CausalGet { key },
+            94..98 => {
                 Wish::Scan { causal: random.percent(50), limit: 1 + u32::try_from(random.below(40)).unwrap_or(0) }
             }
             _ => match random.below(8) {
@@ -625,6 +641,8 @@ fn faults(nodes: usize, mix: Mix, lasts: Micros, random: &mut Random) -> Vec<Fau
             choices.push(FaultKind::DiskFull { machine, bytes_left: random.next() % (16 << 10) });
             choices.push(FaultKind::DiskStall { machine });
             choices.push(FaultKind::CrashInside { machine, calls_before: random.next() % 400 });
+            let (is_behind_tables, calls_before) = (random.percent(70), random.next() % 40);
+            choices.push(FaultKind::ErrorAtStart { machine, is_behind_tables, calls_before });
             let (target, fault) = match random.below(8) {
                 0..4 => {
                     let targets =
@@ -664,7 +682,12 @@ fn faults(nodes: usize, mix: Mix, lasts: Micros, random: &mut Random) -> Vec<Fau
         }
         let kind = choices.swap_remove(random.below(choices.len()));
         // A log has a spare segment: it takes a while to notice.
-        let lasts_for = if matches!(kind, FaultKind::DiskFull { .. }) { 5 * lasts_for } else { lasts_for };
+        let lasts_for = match kind {
+            FaultKind::DiskFull { .. } => 5 * lasts_for,
+            // A supervisor is quicker than the lease of a clock.
+            FaultKind::Kill { .. } if random.percent(30) => lasts_for % SECOND,
+            _ => lasts_for,
+        };
         all.push(Fault { at, lasts: lasts_for, kind });
     }
     all

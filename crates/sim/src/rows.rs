@@ -123,7 +123,7 @@ fn listens(world: &World, machine: usize) -> bool {
 
 /// Applies to the owners that are reached.
 pub fn write(world: &mut World, machine: usize, mutation: &Mutation, operation: usize, random: &mut Random) {
-    world.oracle.mutation_sent(operation, mutation);
+    world.oracle.mutation_sent(Some((machine, None)), operation, mutation);
     world.trace.count("row writes");
     let bytes = mutation.encode();
     for owner in world.owners(machine, mutation.table, &mutation.key) {

@@ -34,12 +34,16 @@ pub struct Report {
     pub virtual_time: Micros,
     pub trace: Trace,
     pub operations: usize,
+    /// Sites that were unkind, and how often.
+    pub fired: Vec<(&'static str, u64)>,
 }
 
 /// How long the hints may take to drain once everything is well.
 const DRAINS_WITHIN: Micros = 90 * SECOND;
-/// How often a key is read in the end before its read counts as stuck.
-const SWEEP_TRIES: usize = 8;
+/// How often a key is read in the end before its read counts as stuck, and the rest between: sites go on being unkind, so
+/// one in three may fail, and an idle link be away.
+const SWEEP_TRIES: usize = 24;
+const SWEEP_REST: Micros = 100 * MILLISECOND;
 /// The keyspace of the simulated clients.
 pub const KEYSPACE: &str = "app";
 pub const REGISTERS: &str = "registers";
@@ -53,6 +57,7 @@ pub fn run(plan: &Plan, keeps_lines: bool) -> Report {
 
 /// The same, and what is needed to tell what it was like.
 pub fn run_told(plan: &Plan, keeps_lines: bool) -> (Report, Told) {
+    let armed = kula_fault::arm(plan.mutant, plan.unkind_seed());
     let mut simulation = Simulation::new(plan.clone(), keeps_lines);
     let ran = catch_unwind(AssertUnwindSafe(|| simulation.run()));
     let mut violations = std::mem::take(&mut simulation.world.oracle.violations);
@@ -61,9 +66,11 @@ pub fn run_told(plan: &Plan, keeps_lines: bool) -> (Report, Told) {
         violations.push(format!("a machine panicked: {}", text.unwrap_or("?")));
     }
     let world = simulation.world;
+    let fired = armed.fired().filter(|(_, times)| *times > 0).map(|(site, times)| (site.name(), times));
     let report = Report {
         seed: plan.seed,
         violations,
+        fired: fired.collect(),
         hash: world.trace.hash(),
         events: world.trace.events(),
         loaded: simulation.loaded,
@@ -307,6 +314,7 @@ impl Simulation {
                 if left.is_empty() || self.is_violated() {
                     break;
                 }
+                self.until(self.world.now + SWEEP_REST);
             }
             if let Some((_, key)) = left.first().filter(|_| !self.is_violated()) {
                 let key = String::from_utf8_lossy(key.as_bytes()).into_owned();

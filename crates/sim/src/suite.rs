@@ -1,12 +1,13 @@
 //! Many seeds: what CI and a soak run, and what they must have met on the way.
 
-use crate::{Plan, Report, mutant::Mutant, plan::FaultKind, refused, run, time::SECOND};
+use crate::{Plan, Report, plan::FaultKind, refused, run, time::SECOND};
 use kula_clock::{Clock, SystemClock};
+use kula_fault::{Mutant, Site};
 use std::{
     collections::BTreeMap,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
@@ -83,6 +84,8 @@ pub struct Outcome {
     pub real: Duration,
     pub twice: u64,
     pub counts: BTreeMap<&'static str, u64>,
+    /// How often each site was unkind.
+    pub fired: BTreeMap<&'static str, u64>,
     pub failed: Vec<(u64, Vec<String>)>,
     /// Two histories of one seed.
     pub apart: Vec<u64>,
@@ -132,8 +135,10 @@ impl Suite {
     pub fn never_met(&self, outcome: &Outcome) -> Vec<&'static str> {
         let seldom: &[&'static str] = if outcome.seeds >= refused::SELDOM_FROM { &refused::SELDOM } else { &[] };
         let wanted = FaultKind::NAMES.iter().chain(&SOMETIMES).chain(&refused::ALL).chain(seldom);
-        let missed = wanted.filter(|name| !outcome.counts.contains_key(*name));
-        if self.is_complete { missed.copied().collect() } else { Vec::new() }
+        let missed = wanted.filter(|name| !outcome.counts.contains_key(*name)).copied();
+        let sites = Site::ALL.iter().map(|site| site.name());
+        let kind = sites.filter(|site| kula_fault::IS_BUILT_IN && !outcome.fired.contains_key(site));
+        if self.is_complete { missed.chain(kind).collect() } else { Vec::new() }
     }
 }
 
@@ -143,8 +148,25 @@ pub fn canary() -> Report {
     run(&plan, false)
 }
 
-/// How many seeds it took to find a planted mistake; `None`: it lived through all of them.
-pub fn hunt(mutant: Mutant, seeds: u64) -> Option<(u64, String)> {
+/// Hunts mistakes one by one, on so many threads; tells of each as soon as it is over.
+pub fn hunts(mutants: &[Mutant], seeds: u64, threads: usize, tell: impl Fn(Mutant, Found) + Sync) {
+    let next = AtomicUsize::new(0);
+    let (next, tell) = (&next, &tell);
+    thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(move || {
+                while let Some(mutant) = mutants.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    tell(*mutant, hunt(*mutant, seeds));
+                }
+            });
+        }
+    });
+}
+
+/// The seed that found a planted mistake, and how; `None`: it lived through all of them.
+pub type Found = Option<(u64, String)>;
+
+fn hunt(mutant: Mutant, seeds: u64) -> Found {
     (1..=seeds).find_map(|seed| {
         let plan = Plan { mutant: Some(mutant), ..Plan::of(seed) };
         let found = run(&plan, false).violations.into_iter().next()?;
@@ -160,6 +182,9 @@ impl Outcome {
         self.virtual_time += report.virtual_time;
         for (what, times) in report.trace.counts() {
             *self.counts.entry(what).or_default() += times;
+        }
+        for (site, times) in report.fired {
+            *self.fired.entry(site).or_default() += times;
         }
         if let Some(again) = again {
             self.twice += 1;
@@ -189,6 +214,12 @@ impl Outcome {
         println!("faults");
         for name in FaultKind::NAMES {
             println!("  {name:<20} {}", self.counts.get(name).copied().unwrap_or_default());
+        }
+        if kula_fault::IS_BUILT_IN {
+            println!("unkind");
+            for site in Site::ALL.iter().map(|site| site.name()) {
+                println!("  {site:<24} {}", self.fired.get(site).copied().unwrap_or_default());
+            }
         }
         println!("met");
         for (what, times) in self.counts.iter().filter(|(what, _)| !FaultKind::NAMES.contains(what)) {

@@ -5,7 +5,6 @@
 
 use crate::{
     mailroom::{Mailroom, Scheduling},
-    mutant::Mutant,
     net::{Later, Moment, Net, NetEvent, Piece, ProcessId},
     oracle::{KeyId, Ledger, Oracle},
     plan::Plan,
@@ -19,6 +18,7 @@ use kula_disk::{
     log::Loss,
     sim::{Fault as DiskFault, SyncFault},
 };
+use kula_fault::{Mutant, inside, planted};
 use kula_lattice::{Mutation, Partition};
 use kula_storage::{StorageError, SyncMode};
 use kula_testkit::Random;
@@ -225,7 +225,7 @@ impl World {
         let Some(mut process) = of.process.take() else { return };
         process.clock.set(of.mono_base + now - of.started, of.wall.at(now));
         let (mut outs, mut later) = (Vec::new(), Vec::new());
-        act(&mut process, &mut Step { random: &mut self.random, outs: &mut outs, later: &mut later });
+        inside(|| act(&mut process, &mut Step { random: &mut self.random, outs: &mut outs, later: &mut later }));
         let posted = process.post.take();
         let id = process.id;
         self.machines[machine].process = Some(process);
@@ -356,10 +356,16 @@ impl World {
                     && let Some(operation) = self.requests.get(&key).copied()
                     && let Ok(mutation) = Mutation::decode(&bytes)
                 {
-                    self.oracle.mutation_sent(operation, &mutation);
+                    let wall = self.machines[process.machine].wall.at(self.now);
+                    let dated = (process.machine, (!self.plan.has_clock_faults()).then_some(wall));
+                    self.oracle.mutation_sent(Some(dated), operation, &mutation);
                 }
             }
             Seen::LogSynced => self.oracle.synced(process.machine),
+            Seen::Promised { acceptor } => self.oracle.promised(process.machine, acceptor),
+            Seen::AppliedStale { planned, have } => {
+                self.oracle.violated(format!("n{name} with ring {have} applied what was planned under ring {planned}"))
+            }
             Seen::Repaired { mutation } => {
                 self.trace.count("repairs sent");
                 self.trace.line(self.now, || format!("n{name} repairs {}", brief(&mutation)));
@@ -402,6 +408,10 @@ impl World {
                 self.trace.count("links changed");
                 self.trace.line(self.now, || format!("n{name} {what}"));
             }
+            Seen::Linked if self.machines[process.machine].is_outcast => {
+                self.oracle.violated(format!("n{name} is welcome somewhere, and is a copy, or lost its disk"))
+            }
+            Seen::Linked => {}
             Seen::Flushed { bytes } => {
                 self.trace.count("flushes");
                 self.trace.mix(bytes);
@@ -471,7 +481,7 @@ impl World {
         }
         let of = &mut self.machines[machine];
         let loss = if of.accepts_loss { Loss::Accept } else { Loss::Refuse };
-        let started = start(&of.host, id, &of.disk, &clock, &mut self.random, self.plan.mutant, loss);
+        let started = inside(|| start(&of.host, id, &of.disk, &clock, &mut self.random, loss));
         self.count_met(machine);
         if self.machines[machine].flipped.is_some() {
             self.flipped_is_refused(machine, started.is_err());
@@ -485,6 +495,7 @@ impl World {
                 of.accepts_loss = false;
                 if !of.is_outcast {
                     self.by_machine.insert(node, machine);
+                    self.oracle.recalled(machine, process.ring.version, &process.recalled);
                     self.oracle.recovered(machine, false, |key| found(&process, key));
                 }
                 let of = &mut self.machines[machine];
@@ -560,7 +571,7 @@ impl World {
         }
         self.trace.count("fenced");
         self.trace.line(self.now, || format!("n{} is fenced: {cause}", machine + 1));
-        if self.plan.mutant == Some(Mutant::FenceIgnored) {
+        if inside(|| planted(Mutant::FenceIgnored)) {
             return;
         }
         if !self.machines[machine].may_fence {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 /// Every room, lowest first, as `docs/architecture.md` lists them.
 pub const ROOMS: &[&str] = &[
+    "fault",
     "types",
     "clock",
     "lattice",
@@ -58,6 +59,9 @@ fn check_room(room: &str, manifest: &toml::Table, file: &str, faults: &mut Vec<F
     let Some(own) = ROOMS.iter().position(|name| *name == room) else {
         return fault(format!("{room} is not in the list of rooms: xtask/src/tidy/layers.rs, docs/architecture.md"));
     };
+    if asks_for_mutants(manifest) && !["fault", "sim"].contains(&room) {
+        fault("only `cargo xtask sim` plants mistakes: no other room names the feature mutants".into());
+    }
     let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table);
     for name in dependencies.into_iter().flat_map(toml::Table::keys) {
         let Some(other) = name.strip_prefix("kula-") else { continue };
@@ -66,6 +70,12 @@ fn check_room(room: &str, manifest: &toml::Table, file: &str, faults: &mut Vec<F
             _ => fault(format!("{room} must not depend on {other}: a room depends only on rooms above it in the list")),
         }
     }
+}
+
+/// Whether a feature or a dependency names the feature with which mistakes can be planted, or a default turns it on.
+fn asks_for_mutants(manifest: &toml::Table) -> bool {
+    let named = |table: &str| manifest.get(table).is_some_and(|table| table.to_string().contains("mutants"));
+    ["features", "dependencies", "dev-dependencies", "build-dependencies"].into_iter().any(named)
 }
 
 #[cfg(test)]
@@ -79,5 +89,17 @@ mod tests {
         check_room("storage", &manifest, "crates/storage/Cargo.toml", &mut faults);
         assert_eq!(faults.len(), 1);
         assert!(faults[0].what.contains("storage must not depend on http"));
+    }
+
+    #[test]
+    fn a_room_that_would_plant_mistakes_is_a_fault_and_the_simulator_may() {
+        let of = |room: &str, text: &str| {
+            let mut faults = Vec::new();
+            check_room(room, &toml::from_str(text).unwrap(), "Cargo.toml", &mut faults);
+            faults.len()
+        };
+        let dependency = "[dependencies]\nkula-fault = { workspace = true, features = [\"mutants\"] }";
+        let feature = "[features]\nmutants = [\"kula-fault/mutants\"]";
+        assert_eq!([of("kula", dependency), of("storage", feature), of("sim", feature)], [1, 1, 0]);
     }
 }

@@ -17,11 +17,12 @@ use crate::{
     write::{Capped, Covering, Writing},
 };
 use kula_actor::Reply;
+use kula_fault::{Mutant, Site, buggify, planted};
 use kula_lattice::{CellId, Digest, Join, Partition, Seal, Slice};
 use kula_placement::ReadRepair;
 use kula_replica::{Answer, Op, Origin, Outcome, ReplicaError};
 use kula_types::{ClusteringKey, Mono, NodeId, Timestamp};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// What a read is for.
 pub(crate) enum Purpose {
@@ -91,12 +92,13 @@ impl Reading {
 
     fn ask_again(turn: &mut Turn<'_, '_>, plan: Plan, times: Times, purpose: Purpose, tries: u32) -> Option<Pending> {
         let (now, me) = (turn.view.now, turn.view.me);
+        let ahead = Duration::from_secs(if planted(Mutant::ExpiredEarly) { 20 } else { 0 });
         turn.speeds.earn();
         let mut reading = Box::new(Reading {
             purpose,
             times,
             stage: Stage::Asking,
-            visible_at: turn.view.wall,
+            visible_at: turn.view.wall.saturating_add(ahead),
             held: plan.owners.iter().map(|_| None).collect(),
             bytes: 0,
             wanted: vec![Answer::Digest; plan.owners.len()],
@@ -208,7 +210,9 @@ impl Reading {
 
     /// The next step, if this one is complete.
     fn proceed(mut self: Box<Self>, turn: &mut Turn<'_, '_>) -> Option<Pending> {
-        if self.answered() < self.plan.need {
+        let is_enough_of_fewer =
+            planted(Mutant::WidenedReadOfFewer) && self.stage == Stage::Widened && self.answered() > 0;
+        if self.answered() < self.plan.need && !is_enough_of_fewer {
             return Some(Pending::Read(self));
         }
         match (self.stage, self.data_owner()) {
@@ -287,6 +291,9 @@ impl Reading {
     /// Whether all that answered hold the same, as far as a digest's seal leaves things out.
     fn agree(&self, data_owner: usize) -> bool {
         let Some(Held::Data(partition)) = &self.held[data_owner] else { return false };
+        if planted(Mutant::DigestsNotCompared) || buggify(Site::ReadWidened) {
+            return planted(Mutant::DigestsNotCompared);
+        }
         let own = self.plan.owners[data_owner].digest;
         self.held.iter().zip(&self.plan.owners).all(|(held, owner)| match held {
             None => true,
@@ -315,7 +322,7 @@ impl Reading {
         let blocking = match repair {
             ReadRepair::Off => return self.finish(turn),
             ReadRepair::Background => false,
-            ReadRepair::Blocking => true,
+            ReadRepair::Blocking => !planted(Mutant::RepairNotAwaited),
         };
         if blocking {
             self.stage = Stage::Repairing;
@@ -377,7 +384,8 @@ impl Reading {
     }
 
     fn arm_hedge(&mut self, turn: &Turn<'_, '_>) {
-        self.hedge_at = self.other().map(|_| turn.view.now.after(turn.speeds.hedge_after()));
+        let after = if buggify(Site::HedgeAtOnce) { Duration::from_micros(1) } else { turn.speeds.hedge_after() };
+        self.hedge_at = self.other().map(|_| turn.view.now.after(after));
     }
 
     /// What was asked takes longer than answers do: another owner is asked as well, if a hedge was earned, or if the read

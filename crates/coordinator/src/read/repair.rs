@@ -5,13 +5,19 @@
 
 use crate::{mint::Minter, plan::Plan};
 use bytes::Bytes;
+use kula_fault::{Mutant, planted};
 use kula_lattice::{Mutation, Partition, SortedMap};
 
 /// The part of `joined` that is news to a replica that holds `theirs`; `None` if there is none. Both in normal form.
 pub(super) fn lacking(joined: &Partition, theirs: &Partition) -> Option<Partition> {
     let mut rows = SortedMap::new();
     for (clustering, row) in joined.rows.iter().filter(|(clustering, row)| theirs.rows.get(clustering) != Some(row)) {
-        rows.insert(clustering.clone(), row.clone());
+        let mut row = row.clone();
+        if planted(Mutant::RepairOfOneColumn) {
+            let first = row.cells.keys().next().map(|id| id.column);
+            row.cells.retain(|id, _| Some(id.column) == first);
+        }
+        rows.insert(clustering.clone(), row);
     }
     let delta = Partition {
         floor: joined.floor.filter(|floor| Some(*floor) > theirs.floor),

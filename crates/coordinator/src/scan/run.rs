@@ -4,6 +4,7 @@
 //! said all it knows, so with R + W > N nothing acknowledged is missing; behind it one of them may know more, and what
 //! the others said of that is read again.
 
+use kula_fault::{Mutant, planted};
 use kula_lattice::{Join, Partition};
 use kula_placement::{KeyspaceSettings, Ring};
 use kula_replica::{RangePage, ReplicaError};
@@ -207,7 +208,8 @@ impl Part {
 
 /// The pages of several owners for the same range as one.
 pub(super) fn join_pages(pages: Vec<RangePage>) -> RangePage {
-    let resume = pages.iter().filter_map(|page| page.resume.clone()).min();
+    let ends = pages.iter().filter_map(|page| page.resume.clone());
+    let resume = if planted(Mutant::PageBelievedPastLeast) { ends.max() } else { ends.min() };
     let is_good = |token: Token, key: &PartitionKey| resume.as_ref().is_none_or(|(to, of)| (token, key) <= (*to, of));
     let rows = pages.into_iter().flat_map(|page| page.rows);
     let mut rows: Vec<Row> = rows.filter(|(token, key, _)| is_good(*token, key)).collect();

@@ -18,6 +18,7 @@ use crate::{
 use bytes::Bytes;
 use delta::Intent;
 use kula_actor::Reply;
+use kula_fault::{Mutant, planted};
 use kula_lattice::{Context, Mutation};
 use kula_replica::{Op, Origin, Outcome, ReplicaError};
 use kula_schema::TableKind;
@@ -83,8 +84,8 @@ impl Writing {
                 Reading::ask(turn, plan, times, Purpose::Cover(Covering { asker }))
             }
             (_, _, context) => {
-                let intent =
-                    Intent { change, context, timestamp, ttl, op_id: idempotency_key.map(|key| delta::op_id(&key)) };
+                let op_id = idempotency_key.filter(|_| !planted(Mutant::RetryIsNew)).map(|key| delta::op_id(&key));
+                let intent = Intent { change, context, timestamp, ttl, op_id };
                 Writing::mint(turn, asker, plan, intent)
             }
         }
@@ -182,6 +183,7 @@ impl Writing {
     pub fn replied(mut self: Box<Self>, turn: &mut Turn<'_, '_>, tag: Tag, answer: Answered) -> Option<Pending> {
         let outcome = match answer {
             Answered::Served(Outcome::Applied) => ReplicaOutcome::Applied,
+            Answered::Lost if planted(Mutant::LostIsAck) => ReplicaOutcome::Applied,
             // Not an answer to an apply: whatever it was, nobody said that the write is stored.
             Answered::Served(Outcome::Data(_) | Outcome::Digest { .. } | Outcome::Range(_)) | Answered::Lost => {
                 ReplicaOutcome::Lost

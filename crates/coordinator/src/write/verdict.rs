@@ -4,8 +4,9 @@ use crate::{
     error::{Applied, CoordinatorError},
     machine::View,
     messages::ReplicaOutcome,
-    plan::{Owner, Plan},
+    plan::{Hint, Owner, Plan},
 };
+use kula_fault::{Mutant, planted};
 use kula_replica::ReplicaError;
 use std::sync::Arc;
 
@@ -60,7 +61,12 @@ pub(super) fn is_completed_after(error: &CoordinatorError) -> bool {
 }
 
 fn acked(plan: &Plan) -> u32 {
-    plan.count(|owner| matches!(owner.outcome, ReplicaOutcome::Applied))
+    let counts = |owner: &Owner| {
+        let is_hinted = planted(Mutant::HintIsAck) && owner.hint == Hint::Kept;
+        matches!(owner.outcome, ReplicaOutcome::Applied) || is_hinted
+    };
+    let twice = plan.count(|owner| counts(owner) && owner.round > 1 && planted(Mutant::AckCountedTwice));
+    plan.count(counts) + twice
 }
 
 /// Where the refusals alone leave too few owners, the refusal is the answer. Else time, or an answer that was lost, is to

@@ -6,6 +6,7 @@ use super::{
     reader::{SegmentReader, Step},
 };
 use crate::{Access, Disk, DiskError, File, limits, name::inside};
+use kula_fault::{Mutant, planted};
 use std::{fmt, sync::Arc};
 
 /// A segment found when the log was opened.
@@ -98,11 +99,23 @@ impl Replay {
                 continue;
             }
             match (&segment.header, segment.end) {
-                (Some(header), Some(end)) => self.run_segment(segment.id, header, end, &mut account, &mut each)?,
+                (Some(header), Some(end)) => {
+                    self.run_segment(segment.id, header, end, &mut account, &mut each)?;
+                    if planted(Mutant::ReplayStopsAtRecycled) && self.is_recycled(segment.id, end) {
+                        break;
+                    }
+                }
                 _ => account.damaged(DamageKind::Header, segment.id, 0, segment.file_bytes),
             }
         }
         Ok(account.close()?)
+    }
+
+    /// Whether old bytes follow the records of a segment.
+    fn is_recycled(&self, segment: u64, end: u32) -> bool {
+        let mut behind = [0; 16];
+        let file = self.disk.open(&segment_name(&self.dir, segment), Access::Read);
+        file.and_then(|file| file.read_at(&mut behind, u64::from(end))).is_ok() && behind != [0; 16]
     }
 
     /// The predecessor that a segment names, if it is none of ours. The oldest one's was retired.

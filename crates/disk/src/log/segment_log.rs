@@ -12,6 +12,7 @@ use super::{
     segments::{self, Found, spare_name},
 };
 use crate::{Access, Disk, DiskError, File, limits};
+use kula_fault::{Mutant, Site, buggify, planted};
 use std::{collections::VecDeque, fmt, sync::Arc};
 
 /// The log. One owner, one thread. Dropping it loses nothing that was synced.
@@ -93,12 +94,17 @@ impl SegmentLog {
         if let Some(payload) = payloads.iter().find(|payload| payload.len() as u64 > u64::from(bytes_max)) {
             return Err(LogError::RecordTooLarge { bytes: payload.len(), bytes_max });
         }
+        if self.active.as_ref().is_some_and(|active| active.end > RECORDS_AT) && buggify(Site::SegmentRolledEarly) {
+            self.next_segment()?;
+        }
+        let at_once = if buggify(Site::BatchSplit) { 1 } else { usize::MAX };
         let mut first = None;
         let mut rest = payloads;
         while !rest.is_empty() {
-            let fitting = self.fitting(rest);
+            let wanted = rest.len().min(at_once);
+            let fitting = self.fitting(&rest[..wanted]);
             let is_fresh = self.active.as_ref().is_some_and(|active| active.end == RECORDS_AT && !active.is_closed);
-            let written = if fitting == rest.len() || is_fresh {
+            let written = if fitting == wanted || is_fresh {
                 let (batch, later) = rest.split_at(fitting);
                 rest = later;
                 self.write(RecordKind::Data, batch).map(|position| first = first.or(Some(position)))
@@ -117,6 +123,10 @@ impl SegmentLog {
     pub fn sync(&mut self) -> Result<(), LogError> {
         self.check_poison()?;
         let Some(active) = self.active.as_mut().filter(|active| active.synced < active.end) else { return Ok(()) };
+        if planted(Mutant::NoSync) {
+            active.synced = active.end;
+            return Ok(());
+        }
         if let Err(error) = active.file.sync_data() {
             self.poisoned = true;
             return Err(LogError::Disk(error));
@@ -183,7 +193,8 @@ impl SegmentLog {
             let (segment, file_bytes) = (oldest.segment, oldest.file_bytes);
             let is_reusable = file_bytes == u64::from(self.config.segment_bytes);
             let name = segment_name(&self.dir, segment);
-            let is_wanted = is_reusable && self.spares.len() < self.config.spares_max;
+            let has_room = self.spares.len() < self.config.spares_max && !buggify(Site::SpareNotRecycled);
+            let is_wanted = is_reusable && has_room;
             // A spare is named by the number it was made or retired under, and one that was made for this very number
             // may still wait: two of one name would be one file.
             let spare = is_wanted.then(|| spare_name(&self.dir, segment)).filter(|spare| !self.spares.contains(spare));

@@ -9,6 +9,7 @@ use super::{
     verdict::Opinion,
 };
 use crate::{FactKey, GossipEvent, limits, news::News};
+use kula_fault::{Site, buggify};
 use kula_types::{Mono, NodeId};
 use kula_wire::{
     encode,
@@ -92,6 +93,7 @@ impl Machine {
         let (lacking, wants) = self.book.compare(digests, turn.now);
         let taken = encode(&wants).map_or(limits::BODY_BYTES_MAX, |body| body.len());
         let room = limits::BODY_BYTES_MAX.saturating_sub(taken + limits::HEAD_BYTES);
+        let lacking = if buggify(Site::GossipSaysNothing) { Default::default() } else { lacking };
         let ack = Ack { deltas: self.book.pack(lacking, room), wants };
         turn.effects.push(Effect::Ack { ask, ack });
         self.speaks(turn, from);

@@ -2,6 +2,7 @@
 
 use super::{AskId, Effect, Machine, Then, Told};
 use crate::{adopt, state};
+use kula_fault::{Site, buggify};
 use kula_types::{ClusterId, NodeId};
 use kula_wire::verbs::ring::{Accept, Accepted, Ballot, Objection, Prepare, Prepared};
 
@@ -58,7 +59,7 @@ impl Machine {
         effects: &mut Vec<Effect>,
     ) -> Option<Objection> {
         let next = self.ring.version + 1;
-        if self.fenced {
+        if self.fenced || buggify(Site::BallotNotKept) {
             return Some(Objection::NotKept);
         }
         if !self.ring.is_none() && cluster != self.ring.cluster {

@@ -1,6 +1,6 @@
 //! The coordinator's actor (`coordinator/src/actor.rs`) and its way to other nodes (`remote.rs`).
 
-use crate::{mutant::Mutant, refused};
+use crate::refused;
 
 use super::{Message, Out, Process, Seen, Step, Timer};
 use kula_actor::{Lost, Reply};
@@ -15,9 +15,7 @@ use std::sync::Arc;
 
 impl Process {
     pub(super) fn coordinator(&mut self, index: usize, event: Event, step: &mut Step) {
-        let ahead = if self.errs(Mutant::ExpiredEarly) { 20 } else { 0 };
-        let wall = self.wall().saturating_add(std::time::Duration::from_secs(ahead));
-        let (now, me) = (self.now(), self.node);
+        let (now, wall, me) = (self.now(), self.wall(), self.node);
         let (ring, schema) = (Arc::clone(&self.ring), Arc::clone(&self.schema));
         let mut effects = Vec::new();
         // Taken out: the machine asks this process whom it reaches.
@@ -45,12 +43,6 @@ impl Process {
             Effect::Send { to, token, tag, fence, deadline, op } => {
                 step.outs.push(Out::Seen(seen(index, tag, &op)));
                 let reply = self.reply(index, tag);
-                if self.errs(Mutant::HintIsAck) {
-                    self.tags.insert((tag.request, to), tag);
-                }
-                if self.errs(Mutant::RepairNotSent) && matches!(op, Op::Apply { origin: Origin::Repair, .. }) {
-                    return reply.send(Ok(Outcome::Applied));
-                }
                 let request = Request { from: None, fence, deadline, op, reply };
                 if to == self.node {
                     step.later.push((0, self.request_for_shard(token, request)));
@@ -60,12 +52,8 @@ impl Process {
             }
             Effect::StoreHint { request, target, token, mutation } => {
                 let post = self.post.clone();
-                let (tag, kept) = (self.tags.remove(&(request, target)), mutation.clone());
+                let kept = mutation.clone();
                 let reply = Reply::new(move |answer: Result<Result<(), HandoffError>, Lost>| {
-                    if let Some(tag) = tag {
-                        let event = Box::new(Event::Replied { tag, answer: Answered::Served(Outcome::Applied) });
-                        post.message(Message::Coordinator { index, event });
-                    }
                     let answer = match answer {
                         Ok(Ok(())) => {
                             post.seen(Seen::HintKept { target, mutation: kept });

@@ -1,7 +1,7 @@
 //! Hand-off's actor (`handoff/src/actor.rs`).
 
 use super::{Message, Out, Process, Seen, Step, Timer, fence};
-use crate::{mutant::Mutant, refused, time::micros};
+use crate::{refused, time::micros};
 use kula_actor::{Lost, Reply};
 use kula_handoff::{
     StoreHint, Trouble,
@@ -60,9 +60,6 @@ impl Process {
     }
 
     pub(super) fn store_hints(&mut self, mut hints: Vec<StoreHint>, step: &mut Step) {
-        if self.errs(Mutant::HintForgotten) {
-            return hints.into_iter().for_each(|hint| hint.reply.send(Ok(())));
-        }
         self.handoff.waiting.append(&mut hints);
         self.settle_hints(step);
     }
@@ -121,9 +118,6 @@ impl Process {
             let outcome = outcome::of_answer(answer.unwrap_or(Err(TransportError::Lost)));
             post.message(Message::HintAnswered { target, ticket, outcome });
         });
-        if self.errs(Mutant::HintDoneWhenSent) {
-            return self.post.message(Message::HintAnswered { target, ticket, outcome: Outcome::Applied });
-        }
         let fence = Fence { ring_version: self.ring.version, phase: 0 };
         let apply = Apply { fence, token: hint.token, mutation: hint.mutation.into(), origin: Origin::Hint };
         match encode(&apply) {

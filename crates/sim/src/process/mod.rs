@@ -16,7 +16,6 @@ mod values;
 pub use start::{Host, StartFailure, start};
 
 use crate::{
-    mutant::Mutant,
     net::{ConnectionId, Piece, ProcessId},
     refused::Met,
     time::{Micros, SimClock, micros},
@@ -282,6 +281,15 @@ pub enum Seen {
         request: u64,
         mutation: Option<Bytes>,
     },
+    /// A node's promises about its next ring are durable.
+    Promised {
+        acceptor: kula_ring::Acceptor,
+    },
+    /// It did so for a coordinator that planned under an older ring.
+    AppliedStale {
+        planned: u64,
+        have: u64,
+    },
     /// All that the log holds is durable now.
     LogSynced,
     /// A repair is sent.
@@ -318,6 +326,8 @@ pub enum Seen {
     Link {
         what: String,
     },
+    /// Another node welcomed this one.
+    Linked,
     Flushed {
         bytes: u64,
     },
@@ -383,19 +393,13 @@ pub struct Process {
     timer_numbers: u64,
     /// When it started, on its own clock.
     born: Micros,
+    /// What it found of its promises about the next ring when it started.
+    pub recalled: kula_ring::Acceptor,
     /// Before this no client is served: the stamps of its last life may reach up to here.
     pub settled_at: Mono,
-    mutant: Option<Mutant>,
-    /// Only for `Mutant::HintIsAck`: the sends of each request.
-    tags: BTreeMap<(u64, NodeId), kula_coordinator::machine::Tag>,
 }
 
 impl Process {
-    /// Whether this mistake is planted in this run.
-    fn errs(&self, mutant: Mutant) -> bool {
-        self.mutant == Some(mutant)
-    }
-
     pub fn now(&self) -> Mono {
         self.clock.mono()
     }

@@ -3,7 +3,6 @@
 
 use super::{Message, Out, Process, Seen, Step, Timer};
 use crate::{
-    mutant::Mutant,
     net::{ConnectionId, Piece},
     refused,
 };
@@ -233,16 +232,7 @@ impl Process {
         let now = self.now();
         let Some(link) = self.peers.links.get_mut(address) else { return };
         let Some(connection) = link.connection else { return };
-        while let Some(mut frame) = link.machine.next_frame(now, effects) {
-            if self.mutant == Some(Mutant::ChecksumIgnored)
-                && step.random.next().is_multiple_of(500)
-                && !frame.body.is_empty()
-            {
-                let mut body = frame.body.to_vec();
-                let at = step.random.below(body.len());
-                body[at] ^= 1 << (step.random.next() % 8);
-                frame.body = body.into();
-            }
+        while let Some(frame) = link.machine.next_frame(now, effects) {
             step.outs.push(Out::Send { connection, bytes: bytes_of(&frame) });
         }
     }
@@ -314,6 +304,7 @@ impl Process {
     /// `LinkEvent::Up`, to whoever listens.
     fn link_up(&mut self, peer: &Introduction) {
         self.post.seen(Seen::Link { what: format!("link up to {}", peer.name) });
+        self.post.seen(Seen::Linked);
         self.post.message(Message::Gossip { event: Box::new(GossipEvent::Linked { node: peer.node }) });
         let event = kula_ring::Event::Seen { node: peer.node, version: Some(peer.ring_version) };
         self.post.message(Message::Ring { event: Box::new(event) });

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 impl Process {
     pub(super) fn replica(&mut self, shard: usize, batch: ReplicaBatch, step: &mut Step) {
-        let requests = batch.requests.into_iter().map(|request| watched(request, &self.post)).collect();
+        let have = self.ring.version;
+        let requests = batch.requests.into_iter().map(|request| watched(request, have, &self.post)).collect();
         let latest = self.wall().max(self.hlc.last());
         let (ring, schema) = (Arc::clone(&self.ring), Arc::clone(&self.schema));
         let view = View { now: self.now(), latest, ring: &ring, schema: &schema };
@@ -52,14 +53,18 @@ impl Process {
 }
 
 /// What an apply's replica answers is told to the oracle before anybody else hears of it.
-fn watched(request: Request, post: &Post) -> Request {
+fn watched(request: Request, have: u64, post: &Post) -> Request {
     let Op::Apply { mutation, .. } = &request.op else { return request };
     let (mutation, post) = (mutation.clone(), post.clone());
     let Request { from, fence, deadline, op, reply } = request;
+    let planned = fence.ring_version;
     let reply = Reply::new(move |answer: Result<Result<Outcome, ReplicaError>, kula_actor::Lost>| {
         if let Ok(answer) = answer {
             if matches!(answer, Ok(Outcome::Applied)) {
                 post.seen(Seen::Applied { mutation });
+                if planned < have {
+                    post.seen(Seen::AppliedStale { planned, have });
+                }
             }
             reply.send(answer);
         }

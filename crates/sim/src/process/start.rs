@@ -8,13 +8,13 @@ use super::{
     values::{GossipRoom, Members, Values},
 };
 use crate::{
-    mutant::Mutant,
     net::ProcessId,
     time::{SimClock, micros},
 };
 use kula_catalog::CatalogError;
 use kula_clock::Clock;
 use kula_disk::{SimDisk, log::Loss};
+use kula_fault::{Mutant, planted};
 use kula_gossip::{About, GossipConfig, Membership, machine};
 use kula_handoff::{HandoffConfig, HandoffError, Sizes, courier::Courier, machine::Window, store::HintStore};
 use kula_placement::{Partitioner, RingNode, Secret};
@@ -59,7 +59,6 @@ pub fn start(
     disk: &SimDisk,
     clock: &Arc<SimClock>,
     random: &mut Random,
-    mutant: Option<Mutant>,
     loss: Loss,
 ) -> Result<Process, StartFailure> {
     let shared: Arc<dyn kula_disk::Disk> = Arc::new(disk.clone());
@@ -84,6 +83,7 @@ pub fn start(
         drawn: drawn.clone(),
     };
     let ring = Arc::new(kula_ring::open(disk, opening).map_err(StartFailure::Ring)?);
+    let acceptor = kula_ring::load_ballots(disk, ring.version).map_err(StartFailure::Ring)?;
     let schema = Arc::new(kula_catalog::open(disk, identity.cluster).map_err(StartFailure::Catalog)?);
     if ring.version > 0 {
         opened.bind_cluster(ring.cluster).map_err(StartFailure::Storage)?;
@@ -132,7 +132,7 @@ pub fn start(
             .map(|index| {
                 let path = format!("coordinator/{index}").into();
                 let drawn = random.next();
-                let actor = if mutant == Some(Mutant::ReusedActor) { id.machine as u64 + 1 } else { drawn };
+                let actor = if planted(Mutant::ReusedActor) { id.machine as u64 + 1 } else { drawn };
                 kula_coordinator::machine::Machine::new(path, Arc::clone(&hlc), Actor(actor), random.next())
             })
             .collect(),
@@ -152,7 +152,7 @@ pub fn start(
                 join: join(host),
                 drawn,
                 ring: Arc::clone(&ring),
-                acceptor: kula_ring::load_ballots(disk, ring.version).map_err(StartFailure::Ring)?,
+                acceptor: acceptor.clone(),
             }),
             kula_catalog::Machine::new(schema),
         ),
@@ -162,9 +162,8 @@ pub fn start(
         timers: BTreeMap::new(),
         timer_numbers: 0,
         born: micros(now.0),
+        recalled: acceptor,
         settled_at: now.after(hlc.settles_in(wall)),
-        mutant,
-        tags: BTreeMap::new(),
     };
     Ok(process)
 }

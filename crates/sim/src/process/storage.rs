@@ -4,10 +4,7 @@
 //! sent meanwhile waits, as it does for the actor.
 
 use super::{Message, Out, Process, Seen, Step, fence};
-use crate::{
-    mutant::Mutant,
-    time::{MILLISECOND, Micros, SECOND, micros},
-};
+use crate::time::{MILLISECOND, Micros, SECOND, micros};
 use bytes::Bytes;
 use kula_actor::Reply;
 use kula_clock::Clock;
@@ -15,6 +12,7 @@ use kula_disk::{
     Disk, SimDisk,
     log::{LogError, Position},
 };
+use kula_fault::{Mutant, planted};
 use kula_lattice::Mutation;
 use kula_storage::{
     ApplyOp, ReadOp, ReadRange, StorageError, SyncMode,
@@ -135,7 +133,7 @@ impl Process {
             let why = (&path, room.flush_waits.as_ref());
             let lengths = (bytes.len(), bytes_max);
             if let Some(error) = room.shard.refuses(&mutation, lengths, sibling_cap, room.pending_bytes, why) {
-                reply.send(Err(error));
+                reply.send(if planted(Mutant::RefusalIsAck) { Ok(()) } else { Err(error) });
                 continue;
             }
             room.pending_bytes += bytes.len();
@@ -160,7 +158,7 @@ impl Process {
     pub(super) fn shard_read(&mut self, shard: usize, ops: Vec<ReadOp>) {
         for ReadOp { table, token, key, slice, reply } in ops {
             let is_young = micros(self.now().0) < self.born + 3 * SECOND;
-            if is_young && self.errs(Mutant::NotFoundAfterStart) {
+            if is_young && planted(Mutant::NotFoundAfterStart) {
                 reply.send(Ok(kula_lattice::Partition::default()));
                 continue;
             }
@@ -171,13 +169,7 @@ impl Process {
     pub(super) fn shard_read_range(&mut self, shard: usize, question: ReadRange) {
         let ReadRange { table, after, through, partitions_max, bytes_max, reply } = question;
         let budget = PageBudget::of(partitions_max, bytes_max);
-        let mut page = self.storage.shards[shard].shard.read_range(table, after, through, budget);
-        if self.errs(Mutant::PageTooShort)
-            && let Ok(page) = &mut page
-        {
-            page.rows.pop();
-        }
-        reply.send(page);
+        reply.send(self.storage.shards[shard].shard.read_range(table, after, through, budget));
     }
 
     pub(super) fn shard_logged(
@@ -187,7 +179,7 @@ impl Process {
         outcome: &Result<Position, StorageError>,
         step: &mut Step,
     ) {
-        let (is_error_ack, joins_first) = (self.errs(Mutant::RefusalIsAck), self.errs(Mutant::JoinsFirstOnly));
+        let (is_error_ack, joins_first) = (planted(Mutant::RefusalIsAck), planted(Mutant::JoinsFirstOnly));
         let room = &mut self.storage.shards[shard];
         assert!(appends <= room.pending.len(), "the log answers what was asked");
         let batches: Vec<Vec<Pending>> = room.pending.drain(..appends).collect();
@@ -218,15 +210,6 @@ impl Process {
     pub(super) fn run_flush(&mut self, mut job: FlushJob, step: &mut Step) {
         if let Some(wait) = self.storage.stall(self.now()) {
             return step.later.push((wait, Message::RunFlush { job }));
-        }
-        if self.errs(Mutant::LogReleasedEarly) {
-            let end = self.storage.log.end();
-            self.storage.log.flushed(job.shard(), end);
-            drop(self.storage.log.release());
-            // The tables come later, if the power lasts.
-            if step.random.percent(50) {
-                return step.later.push((2 * SECOND, Message::RunFlush { job }));
-            }
         }
         let outcome = job.run(&self.storage.disk);
         // Some syncs, one after the other.
@@ -318,7 +301,7 @@ impl Process {
             Ok(until) => {
                 (storage.is_dirty, storage.is_settled) = (true, false);
                 if is_due {
-                    if self.mutant == Some(Mutant::AckBeforeSync) {
+                    if planted(Mutant::AckBeforeSync) {
                         storage.syncing = Some((until, Vec::new()));
                         let takes = Storage::latency(step.random);
                         step.later.push((takes, Message::Synced));
@@ -356,9 +339,7 @@ impl Process {
     fn sync_now(&mut self) -> Result<(), LogError> {
         let began = self.now();
         if mem::take(&mut self.storage.is_dirty) {
-            if !self.errs(Mutant::NoSync) {
-                self.storage.log.sync()?;
-            }
+            self.storage.log.sync()?;
             self.post.seen(Seen::LogSynced);
         }
         self.storage.last_sync = began;

@@ -2,7 +2,7 @@
 //! wiring that tells transport and gossip who belongs (`node/src/membership.rs`).
 
 use super::{Message, Out, Process, Seen, Step, Timer, fence};
-use crate::{mutant::Mutant, time::micros};
+use crate::time::micros;
 use bytes::Bytes;
 use kula_actor::{Lost, Reply};
 use kula_catalog::{CatalogError, Change, Changed, OperationId, Scene};
@@ -211,10 +211,13 @@ impl Process {
         let mut stored = None;
         for effect in effects {
             match effect {
-                Effect::Store { .. } if self.errs(Mutant::RingNotStored) => stored = Some(Ok(())),
                 Effect::Store { ring } => stored = Some(kula_ring::store(&self.storage.disk, &ring)),
                 Effect::StoreBallots { acceptor } => {
-                    stored = Some(kula_ring::store_ballots(&self.storage.disk, &acceptor))
+                    let done = kula_ring::store_ballots(&self.storage.disk, &acceptor);
+                    if done.is_ok() {
+                        self.post.seen(Seen::Promised { acceptor });
+                    }
+                    stored = Some(done)
                 }
                 Effect::Publish { ring } => {
                     step.outs.push(Out::Seen(Seen::RingChanged { version: ring.version }));
@@ -358,7 +361,6 @@ impl Process {
                     });
                     step.later.push((0, Message::RingCommit { change, reply }));
                 }
-                Effect::Store { .. } if self.errs(Mutant::SchemaNotStored) => stored = Some(Ok(())),
                 Effect::Store { schema } => stored = Some(kula_catalog::store(&self.storage.disk, &schema)),
                 Effect::Publish { schema } => {
                     self.schema = schema;

@@ -11,6 +11,7 @@ use kula_disk::{
     Disk,
     log::{LogConfig, LogError, Position, Replay, SegmentLog},
 };
+use kula_fault::{Mutant, planted};
 use kula_types::limits::MUTATION_BYTES_MAX;
 use std::sync::Arc;
 
@@ -162,6 +163,7 @@ impl CommitLog {
     /// Lets go of the segments that no shard needs. Only after a replay has named all that the log holds.
     pub fn release(&mut self) -> Result<(), LogError> {
         let needed = self.shards.iter().filter_map(|held| held.first).min();
+        let needed = needed.filter(|_| !planted(Mutant::LogReleasedEarly));
         self.log.retire_before(needed.unwrap_or_else(|| self.log.end()))
     }
 

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::FlushReport;
 use kula_disk::{Disk, DiskError};
+use kula_fault::{Mutant, planted};
 use kula_types::TableId;
 use std::{ops::Bound, sync::Arc};
 
@@ -137,6 +138,9 @@ impl FlushJob {
         let mut writer = None;
         for (token, key, mut partition) in self.memtable.scan(table, Bound::Unbounded) {
             partition.compact(None, None);
+            if planted(Mutant::EarlyPurgeAtFlush) {
+                partition.floor = None;
+            }
             if partition.is_empty() {
                 continue;
             }

@@ -8,6 +8,7 @@ use super::{
     sstable::{ScanLimits, Sstable},
 };
 use crate::{RangePage, StorageError, limits};
+use kula_fault::{Site, buggify};
 use kula_lattice::{Join, Partition};
 use kula_types::{PartitionKey, TableId, Token};
 use std::{iter::Peekable, mem, ops::Bound};
@@ -83,6 +84,9 @@ impl<'a> Scan<'a> {
     pub fn page(mut self, budget: PageBudget) -> Result<RangePage, StorageError> {
         let mut page = RangePage::default();
         for _ in 0..budget.partitions {
+            if page.resume.is_some() && buggify(Site::PageEndsEarly) {
+                return Ok(page);
+            }
             let (token, key, partition) = match self.step() {
                 Ok(Some(scanned)) => scanned,
                 Ok(None) => return Ok(RangePage { resume: None, ..page }),

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{RangePage, ShardStatistics, StorageError, limits};
 use kula_disk::{Disk, log::Position};
+use kula_fault::{Mutant, Site, buggify, planted};
 use kula_lattice::{Join, Mutation, Partition, Slice};
 use kula_types::{
     Key, PartitionKey, TableId, Token,
@@ -143,7 +144,11 @@ impl Shard {
         through: Token,
         budget: PageBudget,
     ) -> Result<RangePage, StorageError> {
-        self.scan_through(table, Bound::Excluded(after), through).page(budget)
+        let mut page = self.scan_through(table, Bound::Excluded(after), through).page(budget)?;
+        if planted(Mutant::PageTooShort) {
+            page.rows.pop();
+        }
+        Ok(page)
     }
 
     fn scan_through(&self, table: TableId, from: Bound<(Token, PartitionKey)>, through: Token) -> Scan<'_> {
@@ -153,7 +158,8 @@ impl Shard {
 
     fn in_memory(&self, table: TableId, token: Token, key: &PartitionKey, slice: &Slice) -> Partition {
         let mut found = self.active.get(table, token, key, slice).unwrap_or_default();
-        if let Some(frozen) = self.frozen.as_ref().and_then(|frozen| frozen.get(table, token, key, slice)) {
+        let frozen = self.frozen.as_ref().filter(|_| !planted(Mutant::FrozenNotRead));
+        if let Some(frozen) = frozen.and_then(|frozen| frozen.get(table, token, key, slice)) {
             found.join(frozen);
         }
         found
@@ -214,7 +220,8 @@ impl Shard {
 
     /// Whether it is time to flush, and no flush is under way.
     pub fn wants_flush(&self) -> bool {
-        self.frozen.is_none() && self.active.heap_bytes() >= self.budget.flush_at
+        let is_due = self.active.heap_bytes() >= self.budget.flush_at;
+        self.frozen.is_none() && (is_due || (!self.active.is_empty() && buggify(Site::FlushEarly)))
     }
 
     /// As `wants_flush`, for a replay, where no write waits meanwhile: the later, the less is written twice.
@@ -302,6 +309,9 @@ impl Shard {
 /// Whether nothing in an older table can matter (`cell.md`): a floor over the whole partition was found that lies
 /// strictly above all the table holds, and the table has no dots, which outlive floors in `seen`.
 fn is_covered(found: &Partition, sstable: &Sstable) -> bool {
+    if planted(Mutant::SkipsNoNewerTable) && found.highest_timestamp() >= sstable.highest_timestamp() {
+        return true;
+    }
     let is_below = |floor: Key| sstable.highest_timestamp().is_none_or(|highest| highest < floor.ts());
     !sstable.has_causal() && found.floor.is_some_and(is_below)
 }

@@ -18,6 +18,7 @@ use kula_disk::{
     Disk,
     log::{Loss, Position, Replayed},
 };
+use kula_fault::{Mutant, planted};
 use kula_lattice::{Mutation, Partition, Slice};
 use kula_types::{PartitionKey, TableId, Token};
 use std::{collections::BTreeMap, sync::Arc};
@@ -86,7 +87,11 @@ impl Engine {
         let replayed = replay.run(from, loss, |position, record| {
             joined += u64::from(engine.replay_record(position, record)?);
             Ok::<_, StorageError>(())
-        })?;
+        });
+        let replayed = match replayed {
+            Err(_) if planted(Mutant::ReplayErrorsIgnored) => Replayed::default(),
+            replayed => replayed?,
+        };
         let Replayed { records, payload_bytes, damage: _, damage_count } = replayed;
         if damage_count > 0 {
             engine.leave_damage_behind()?;

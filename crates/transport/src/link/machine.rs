@@ -11,6 +11,7 @@ use crate::{
 };
 use bytes::Bytes;
 use kula_actor::Backoff;
+use kula_fault::{Site, buggify};
 use kula_types::{Map, Mono};
 use kula_wire::{
     Frame, Kind, Lane, Verb, decode,
@@ -170,6 +171,9 @@ impl<W> Machine<W> {
             State::Connecting { until } if until <= now => self.cut(now, Cut::ConnectLate, effects),
             State::Shaking { until } if until <= now => self.cut(now, Cut::HandshakeLate, effects),
             State::Up { .. } if now.since(self.heard) >= limits::SILENCE_MAX => self.cut(now, Cut::Silent, effects),
+            State::Up { .. } if self.asked.is_empty() && self.lanes.is_empty() && buggify(Site::IdleLinkCut) => {
+                self.cut(now, Cut::Closed, effects);
+            }
             State::Up { .. } => {
                 if self.ping_at <= now {
                     self.ping_at = now.after(limits::HEARTBEAT_EVERY);

@@ -6,6 +6,7 @@
 
 use crate::{error::Cut, lanes::Lanes, limits};
 use bytes::Bytes;
+use kula_fault::{Site, buggify};
 use kula_types::{Map, Mono};
 use kula_wire::{
     Frame, Kind, Lane, Room, Verb, encode,
@@ -170,6 +171,9 @@ impl Machine {
     fn is_full(&self) -> Option<(usize, usize)> {
         let requests = (self.serving.len(), limits::SERVING_MAX);
         let bytes = (self.serving_bytes, limits::SERVING_BYTES_MAX);
+        if buggify(Site::SessionFull) {
+            return Some(requests);
+        }
         [requests, bytes].into_iter().find(|(depth, cap)| depth >= cap)
     }
 

@@ -5,6 +5,7 @@
 
 use super::name::{Component, FileId};
 use bytes::Bytes;
+use kula_fault::{Site, buggify};
 use kula_types::Map;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -62,7 +63,7 @@ impl BlockCache {
 
     pub(super) fn get(&self, key: &BlockKey) -> Option<Bytes> {
         let mut slots = self.lock();
-        let Some(place) = slots.places.get(key).copied() else {
+        let Some(place) = slots.places.get(key).copied().filter(|_| !buggify(Site::CacheMissed)) else {
             slots.misses += 1;
             return None;
         };

@@ -17,6 +17,7 @@ use super::{
     statistics::{ComponentDigest, LogSpan, SstableMeta, Statistics, Tally},
 };
 use kula_disk::{Disk, File};
+use kula_fault::{Mutant, planted};
 use kula_lattice::{Partition, codec};
 use kula_types::{PartitionKey, TableId, Token, limits::KEY_BYTES_MAX};
 
@@ -388,7 +389,9 @@ impl ComponentFile {
 
     fn finish(mut self) -> Result<ComponentDigest, SstableError> {
         self.write()?;
-        self.file.sync_data()?;
+        if !planted(Mutant::TablesNotSynced) {
+            self.file.sync_data()?;
+        }
         Ok(ComponentDigest { bytes: self.written_bytes, crc: self.crc })
     }
 }
