@@ -1,6 +1,7 @@
 //! `trait Dice`: the only door to chance. The operating system's, and one that makes the same throws from the same seed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::Random;
+use std::sync::{Mutex, PoisonError};
 
 /// Where random numbers come from: ids and secrets that nobody may guess or draw twice, and throws that only keep nodes
 /// apart.
@@ -35,30 +36,22 @@ impl Dice for SystemDice {
     }
 }
 
-/// Throws that follow from a seed: SplitMix64 (Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators",
-/// 2014). For simulations and tests; anybody can guess them.
+/// Throws that follow from a seed. For simulations and tests; anybody can guess them.
 pub struct SeededDice {
-    state: AtomicU64,
+    random: Mutex<Random>,
 }
 
 impl SeededDice {
     pub fn new(seed: u64) -> Self {
-        SeededDice { state: AtomicU64::new(seed) }
-    }
-
-    fn next(&self) -> u64 {
-        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mut mixed = self.state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        SeededDice { random: Mutex::new(Random::new(seed)) }
     }
 }
 
 impl Dice for SeededDice {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), NoChance> {
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         for part in bytes.chunks_mut(8) {
-            part.copy_from_slice(&self.next().to_le_bytes()[..part.len()]);
+            part.copy_from_slice(&random.next().to_le_bytes()[..part.len()]);
         }
         Ok(())
     }

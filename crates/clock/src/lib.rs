@@ -5,8 +5,10 @@
 
 mod dice;
 mod hlc;
+mod random;
 mod seam;
 
 pub use dice::{Dice, NoChance, SeededDice, SystemDice};
 pub use hlc::{Hlc, Observed, StampError, limits};
+pub use random::Random;
 pub use seam::{Clock, ManualClock, SystemClock};

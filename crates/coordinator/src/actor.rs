@@ -19,6 +19,7 @@ use kula_actor::{
 };
 use kula_catalog::SchemaHandle;
 use kula_clock::{Clock, Dice, Hlc};
+use kula_fault::{Site, buggify};
 use kula_gossip::{Gossip, GossipEvent};
 use kula_handoff::{Handoff, HandoffError, StoreHint};
 use kula_replica::{Outcome, ReplicaError, Replicas, Request};
@@ -242,6 +243,7 @@ fn draw(dice: &dyn Dice) -> u64 {
 
 impl CoordinatorActor {
     fn step(&mut self, event: Event, ctx: &mut KulaContext<Self>) {
+        assert!(!buggify(Site::CoordinatorPanics), "a planted panic");
         let parts = &self.parts;
         let (ring, schema) = (parts.ring.peek(), parts.schema.peek());
         let reaches = |node| node == parts.me || parts.peers.reaches(node);

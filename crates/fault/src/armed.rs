@@ -14,8 +14,10 @@ pub const IS_BUILT_IN: bool = true;
 
 /// Runs whose sites may fire, of a hundred.
 const UNKIND_PERCENT: u64 = 25;
-/// How often a site that may fire does, of a hundred times that it is asked.
-const FIRES_PERCENT: u64 = 5;
+/// How often a site that may fire does, of a thousand times that it is asked.
+const FIRES_PER_MILLE: u64 = 50;
+/// A panic costs all that the actor had in hand, and too many end the node.
+const PANICS_PER_MILLE: u64 = 1;
 
 #[derive(Clone, Copy)]
 struct State {
@@ -115,7 +117,13 @@ impl Dice {
 
     fn fires(&mut self, site: Site) -> bool {
         let place = site as usize;
-        let fires = self.may_fire[place] && self.next() % 100 < FIRES_PERCENT;
+        let per_mille = match site {
+            // It has little to do.
+            Site::MembershipPanics => FIRES_PER_MILLE,
+            site if site.is_in_an_actor() => PANICS_PER_MILLE,
+            _ => FIRES_PER_MILLE,
+        };
+        let fires = self.may_fire[place] && self.next() % 1_000 < per_mille;
         self.fired[place] += u64::from(fires);
         fires
     }

@@ -41,6 +41,17 @@ list! {
         HintsOneByOne,
         /// Hand-off has no room for a hint.
         HintNotTaken,
+        // Actors that are started again, so that a panic in them costs no data. Only whole nodes have them.
+        /// A coordinator panics.
+        CoordinatorPanics,
+        /// Gossip panics.
+        GossipPanics,
+        /// A link panics.
+        LinkPanics,
+        /// Membership panics.
+        MembershipPanics,
+        /// A session panics.
+        SessionPanics,
     }
 }
 
@@ -66,6 +77,23 @@ impl Site {
             Site::MinterForgets => "minter forgets",
             Site::HintsOneByOne => "hints one by one",
             Site::HintNotTaken => "hint not taken",
+            Site::CoordinatorPanics => "coordinator panics",
+            Site::GossipPanics => "gossip panics",
+            Site::LinkPanics => "link panics",
+            Site::MembershipPanics => "membership panics",
+            Site::SessionPanics => "session panics",
         }
+    }
+
+    /// Whether it stands in an actor, where only whole nodes come.
+    pub const fn is_in_an_actor(self) -> bool {
+        matches!(
+            self,
+            Site::CoordinatorPanics
+                | Site::GossipPanics
+                | Site::LinkPanics
+                | Site::MembershipPanics
+                | Site::SessionPanics
+        )
     }
 }

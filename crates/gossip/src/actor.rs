@@ -13,6 +13,7 @@ use kula_actor::{
     supervised,
 };
 use kula_clock::Clock;
+use kula_fault::{Site, buggify};
 use kula_transport::{Inbound, InboundBatch, LinkEvent, LinkState, Peers, TransportError};
 use kula_types::{Mono, NodeId};
 use kula_wire::{
@@ -135,6 +136,7 @@ impl GossipActor {
     }
 
     fn step(&mut self, event: Event, ctx: &mut KulaContext<Self>) {
+        assert!(!buggify(Site::GossipPanics), "a planted panic");
         let roll = Arc::clone(&self.parts.roll);
         self.machine.step(self.parts.clock.mono(), &mut || roll(), event, &mut self.effects);
         for effect in mem::take(&mut self.effects) {

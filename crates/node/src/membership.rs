@@ -7,6 +7,7 @@
 use actix::prelude::{Actor, AsyncContext, Handler};
 use kula_actor::{ChildSpec, Door, KulaContext, MailboxConfig, OnPanic, Place, Registry, Reply, child, supervised};
 use kula_clock::Clock;
+use kula_fault::{Site, buggify};
 use kula_gossip::{Gossip, GossipEvent};
 use kula_operator::Readiness;
 use kula_ring::{RingChanged, RingHandle, admission};
@@ -50,6 +51,7 @@ pub(crate) fn spawn(parts: Parts, place: Place, registry: &Registry) -> (Door<Me
 
 impl MembershipActor {
     fn look(&mut self, ctx: &mut KulaContext<Self>) {
+        assert!(!buggify(Site::MembershipPanics), "a planted panic");
         let ring = self.parts.ring.load();
         let membership = self.parts.gossip.membership().load();
         self.parts.peers.admit(admission(&ring, &membership.nodes));

@@ -7,18 +7,20 @@ use crate::{
     plan::{Plan, What},
     story::Story,
 };
+use kula_actor::Escalation;
+use kula_clock::Random;
 use kula_disk::{
     Disk, SimDisk, Survivors,
     sim::{Fault as DiskFault, Target},
 };
-use kula_node::config::Config;
+use kula_fault::inside;
+use kula_node::{StartError, config::Config};
 use kula_sim::{
     client::operation_of,
     oracle::{KeyId, Oracle},
     plan::FaultKind,
     time::{MILLISECOND, Micros, SECOND, micros},
 };
-use kula_testkit::Random;
 use kula_types::{NodeId, PartitionKey, TableId};
 use std::{
     cell::{Cell, RefCell},
@@ -32,6 +34,8 @@ use std::{
 /// One step of turmoil.
 const TICK: Duration = Duration::from_millis(1);
 const PEER_PORT: u16 = 7000;
+/// What an actor says that was made to panic.
+const PLANTED: &str = "a planted panic";
 /// A plan is bounded by its own phases; this only keeps turmoil quiet.
 const LONGEST: Duration = Duration::from_secs(24 * 3_600);
 
@@ -171,7 +175,7 @@ impl Cluster {
 
     /// A millisecond passes for everybody.
     pub fn step(&mut self) {
-        if let Err(error) = self.sim.step() {
+        if let Err(error) = inside(|| self.sim.step()) {
             return self.oracle.violated(format!("a host ended: {error}"));
         }
         for machine in 0..self.machines.len() {
@@ -239,6 +243,12 @@ impl Cluster {
                 } else if !self.conditions[machine].is_outcast {
                     self.oracle.violated(format!("{name} does not start though its disk is sound: {error}"));
                 }
+            }
+            Ended::Failed(StartError::Ended(Escalation::Intensity { cause, .. })) if cause.contains(PLANTED) => {
+                self.count("gave up");
+                self.line(|| format!("{name} gave up: {cause}"));
+                self.end(machine, true);
+                self.schedule(SECOND, Happening::Start { machine });
             }
             Ended::Failed(error) => {
                 self.count("fenced");

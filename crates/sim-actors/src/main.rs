@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use kula_clock::{Clock, SystemClock};
+use kula_fault::{IS_BUILT_IN, Mutant, Site};
 use kula_sim::time::SECOND;
 use kula_sim_actors::{Plan, Report, plan::What, run};
 use std::{
@@ -9,7 +10,7 @@ use std::{
     process::ExitCode,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread,
 };
@@ -30,13 +31,16 @@ struct Arguments {
     /// The bounded form that CI runs; nothing may be missed
     #[arg(long, conflicts_with = "seed")]
     ci: bool,
+    /// Plant mistakes that only production code can make, and see which are found
+    #[arg(long, conflicts_with_all = ["seed", "ci"])]
+    mutants: bool,
     /// Seeds at a time
     #[arg(long, default_value_t = 2)]
     threads: usize,
 }
 
 /// Seeds of a run in CI.
-const CI_SEEDS: u64 = 60;
+const CI_SEEDS: u64 = 120;
 /// One seed in so many is run twice, and must make the same history.
 const TWICE_ONE_IN: u64 = 10;
 /// What a run must have met besides every kind of fault.
@@ -60,6 +64,7 @@ const VIOLATIONS_MAX: usize = 4;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.seed {
+        _ if arguments.mutants => mutants(&arguments),
         Some(seed) => {
             let report = run(Plan::of(seed), true);
             report.story.print();
@@ -70,6 +75,35 @@ fn main() -> ExitCode {
     }
 }
 
+fn mutants(arguments: &Arguments) -> ExitCode {
+    std::panic::set_hook(Box::new(|_| ()));
+    let next = AtomicUsize::new(0);
+    let lines = Mutex::new(BTreeMap::new());
+    thread::scope(|scope| {
+        for _ in 0..arguments.threads.max(1) {
+            scope.spawn(|| {
+                while let Some(mutant) = Mutant::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let found = (1..=arguments.seeds).find_map(|seed| {
+                        let plan = Plan { mutant: Some(*mutant), ..Plan::of(seed) };
+                        Some((seed, run(plan, false).violations.into_iter().next()?))
+                    });
+                    lines.lock().unwrap_or_else(PoisonError::into_inner).insert(*mutant, found);
+                }
+            });
+        }
+    });
+    for (mutant, found) in lines.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        match found {
+            Some((seed, why)) => {
+                let why: String = why.chars().take(100).collect();
+                println!("{:<24} dies at seed {seed}: {why}", format!("{mutant:?}"));
+            }
+            None => println!("{:<24} lives", format!("{mutant:?}")),
+        }
+    }
+    ExitCode::SUCCESS
+}
+
 #[derive(Default)]
 struct Outcome {
     seeds: u64,
@@ -77,6 +111,7 @@ struct Outcome {
     loaded: u64,
     virtual_time: u64,
     counts: BTreeMap<&'static str, u64>,
+    fired: BTreeMap<&'static str, u64>,
     failed: Vec<Report>,
     apart: Vec<u64>,
 }
@@ -109,8 +144,10 @@ fn many(arguments: &Arguments) -> ExitCode {
     let mut outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
     outcome.failed.sort_by_key(|report| report.seed);
     outcome.print(clock.mono().0.as_secs_f64());
-    let wanted = What::NAMES.iter().chain(&SOMETIMES);
-    let never: Vec<&str> = wanted.filter(|name| arguments.ci && !outcome.counts.contains_key(*name)).copied().collect();
+    let wanted = What::NAMES.iter().chain(&SOMETIMES).filter(|name| !outcome.counts.contains_key(*name)).copied();
+    let panics = Site::ALL.iter().filter(|site| site.is_in_an_actor() && IS_BUILT_IN).map(|site| site.name());
+    let never = wanted.chain(panics.filter(|site| !outcome.fired.contains_key(site)));
+    let never: Vec<&str> = never.filter(|_| arguments.ci).collect();
     if !never.is_empty() {
         println!("\nnever met: {}", never.join(", "));
     }
@@ -132,6 +169,9 @@ impl Outcome {
         self.virtual_time += report.virtual_time;
         for (what, times) in &report.counts {
             *self.counts.entry(what).or_default() += times;
+        }
+        for (site, times) in &report.fired {
+            *self.fired.entry(site).or_default() += times;
         }
         if let Some(again) = again {
             self.twice += 1;
@@ -158,6 +198,10 @@ impl Outcome {
         println!("met");
         for (what, times) in &self.counts {
             println!("  {what:<32} {times}");
+        }
+        println!("unkind");
+        for (site, times) in &self.fired {
+            println!("  {site:<32} {times}");
         }
     }
 }

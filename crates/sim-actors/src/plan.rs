@@ -1,14 +1,15 @@
 //! What one seed does at this level: the same generator's cluster, operations and faults, as far as they can be done to
 //! whole nodes, and shorter; besides that what only whole nodes have: orderly stops and small mailboxes.
 
+use kula_clock::Random;
 use kula_disk::sim::{Fault as DiskFault, SyncFault};
+use kula_fault::Mutant;
 use kula_placement::ReadRepair;
 use kula_sim::{
     plan::{Fault, FaultKind, Operation, Plan as Machines, Wish},
     process::Host,
     time::{Micros, SECOND},
 };
-use kula_testkit::Random;
 
 pub struct Plan {
     pub seed: u64,
@@ -24,6 +25,8 @@ pub struct Plan {
     pub latency_max: Micros,
     /// A violation is planted: the suite must find it.
     pub is_canary: bool,
+    /// A mistake that all nodes make.
+    pub mutant: Option<Mutant>,
 }
 
 pub struct Planned {
@@ -116,6 +119,7 @@ impl Plan {
             mailbox: if random.percent(25) { 2 } else { 1_024 },
             latency_max: [2_000, 10_000, 60_000][random.below(3)],
             is_canary: false,
+            mutant: None,
         }
     }
 

@@ -36,6 +36,8 @@ pub struct Report {
     pub loaded: Micros,
     pub virtual_time: Micros,
     pub counts: BTreeMap<&'static str, u64>,
+    /// Sites at which production code was unkind.
+    pub fired: BTreeMap<&'static str, u64>,
     pub story: Story,
 }
 
@@ -43,8 +45,10 @@ const FORMS_WITHIN: Micros = 60 * SECOND;
 const DRAINS_WITHIN: Micros = 90 * SECOND;
 /// How long an answer of the operator may take in a sound cluster.
 const ANSWERS_WITHIN: Micros = 30 * SECOND;
-/// How often a key is read in the end before its read counts as stuck.
-const SWEEP_TRIES: usize = 8;
+/// How often a key is read in the end before its read counts as stuck, and how long it is let be in between: unkind
+/// moments do not end.
+const SWEEP_TRIES: usize = 16;
+const LET_BE: Micros = SECOND / 5;
 
 /// Runs a plan; a panic that no supervisor took is a violation. On a thread of its own: the meters of doors sample by
 /// counters of their thread, which another run would have moved on.
@@ -56,6 +60,7 @@ pub fn run(plan: Plan, keeps_lines: bool) -> Report {
 
 fn run_here(plan: Plan, keeps_lines: bool) -> Report {
     let seed = plan.seed;
+    let armed = kula_fault::arm(plan.mutant, Some(seed));
     let mut stage = Stage { cluster: Cluster::new(plan, keeps_lines), clients: Clients::default(), loaded: 0 };
     let ran = catch_unwind(AssertUnwindSafe(|| stage.run()));
     let mut violations = std::mem::take(&mut stage.cluster.oracle.violations);
@@ -72,6 +77,7 @@ fn run_here(plan: Plan, keeps_lines: bool) -> Report {
         loaded: stage.loaded,
         virtual_time: cluster.now(),
         counts: cluster.counts.clone(),
+        fired: armed.fired().filter(|(_, times)| *times > 0).map(|(site, times)| (site.name(), times)).collect(),
         story: cluster.story.clone(),
     }
 }
@@ -245,6 +251,7 @@ impl Stage {
                 if self.clients.outcome(operation) == Some(Outcome::Good) || self.is_violated() {
                     break;
                 }
+                self.until(self.cluster.now() + LET_BE);
                 if attempt + 1 == SWEEP_TRIES {
                     let key = String::from_utf8_lossy(key.1.as_bytes()).into_owned();
                     return self
@@ -303,13 +310,20 @@ impl Stage {
         let Some(table) = self.cluster.oracle.tables.get(table).map(|table| table.name.to_string()) else { return };
         let mut shown = Vec::new();
         for owner in owners {
-            let (table, key): (String, PartitionKey) = (table.clone(), key.clone());
-            let cell = self.ask(*owner, move |doors| {
-                Box::pin(async move {
-                    let deadline = mono(kula_sim::time::micros(doors.operator.clock().mono().0) + 5 * SECOND);
-                    doors.operator.replica_cell(KEYSPACE, &table, key, false, deadline).await
-                })
-            });
+            let mut cell = None;
+            for _ in 0..SWEEP_TRIES {
+                let (table, key): (String, PartitionKey) = (table.clone(), key.clone());
+                cell = self.ask(*owner, move |doors| {
+                    Box::pin(async move {
+                        let deadline = mono(kula_sim::time::micros(doors.operator.clock().mono().0) + 5 * SECOND);
+                        doors.operator.replica_cell(KEYSPACE, &table, key, false, deadline).await
+                    })
+                });
+                if matches!(cell, Some(Ok(_))) || self.is_violated() {
+                    break;
+                }
+                self.until(self.cluster.now() + LET_BE);
+            }
             match cell {
                 Some(Ok(cell)) => shown.push((cell.digest, cell.found)),
                 other => {

@@ -14,13 +14,13 @@ use crate::{
 use bytes::Bytes;
 use kula_actor::{Lost, Reply};
 use kula_catalog::{CatalogError, Change as SchemaChange, Changed};
+use kula_clock::Random;
 use kula_coordinator::{
     Applied, Change, CoordinatorError, Found, Read, ReadAnswer, Scan, ScanAnswer, Target, Write, WriteAnswer,
     machine::Event,
 };
 use kula_placement::{KeyspaceSettings, ReadRepair};
 use kula_schema::{TableDefinition, TableKind, TableOptions};
-use kula_testkit::Random;
 use kula_types::{Consistency, Key, Name, PartitionKey, TableId};
 use std::{collections::BTreeMap, time::Duration};
 

@@ -9,8 +9,8 @@ use crate::{
     time::SECOND,
     world::{Happening, World},
 };
+use kula_clock::Random;
 use kula_disk::{SimDisk, Survivors};
-use kula_testkit::Random;
 
 /// Bytes that a torn or lost page has.
 const PAGE_BYTES: u64 = 4096;

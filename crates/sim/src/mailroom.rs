@@ -8,7 +8,7 @@ use crate::{
     process::Queue,
     time::{MILLISECOND, Micros, SECOND},
 };
-use kula_testkit::Random;
+use kula_clock::Random;
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 
 use crate::time::{MILLISECOND, Micros, SECOND};
 use bytes::Bytes;
-use kula_testkit::Random;
+use kula_clock::Random;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -304,6 +304,37 @@ impl Oracle {
         }
     }
 
+    /// Where the log is synced by periods: what a machine had acknowledged and not yet synced is there after a kill. After a
+    /// failure of its disk it may be gone, and is then expected nowhere. Answers whether anything is.
+    pub fn young_recovered(
+        &mut self,
+        machine: usize,
+        is_disk_at_fault: bool,
+        read: impl Fn(&KeyId) -> Result<Partition, String>,
+    ) -> bool {
+        let mut lacks = Vec::new();
+        let young = self.recent.len();
+        self.recent.retain(|recent| {
+            let is_kept = recent.machine != machine
+                || read(&recent.key).map_or(true, |found| {
+                    let mut both = found.clone();
+                    both.join(recent.delta.clone());
+                    normal(&both) == normal(&found)
+                });
+            if !is_kept && !is_disk_at_fault {
+                lacks.push(format!(
+                    "n{} lost of {} to a kill what it had acknowledged: {:?}",
+                    machine + 1,
+                    shown(&recent.key),
+                    recent.delta
+                ));
+            }
+            is_kept
+        });
+        self.violations.append(&mut lacks);
+        self.recent.len() < young
+    }
+
     /// A client was told that W owners have its write.
     pub fn acked(&mut self, operation: usize, key: &KeyId, owners: &[usize], need: usize) {
         self.checks += 1;

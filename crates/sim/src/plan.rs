@@ -9,12 +9,12 @@ use crate::{
     rows::RowWish,
     time::{MILLISECOND, Micros, SECOND},
 };
+use kula_clock::Random;
 use kula_disk::sim::{Fault as DiskFault, SyncFault, Target};
 use kula_fault::Mutant;
 use kula_handoff::{HandoffConfig, Sizes, machine::Window};
 use kula_placement::ReadRepair;
 use kula_storage::{Compression, StorageConfig, SyncMode};
-use kula_testkit::Random;
 use kula_types::Consistency;
 
 /// What a client asks for.

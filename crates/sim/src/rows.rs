@@ -11,11 +11,11 @@ use crate::{
 };
 use bytes::Bytes;
 use kula_actor::{Lost, Reply};
+use kula_clock::Random;
 use kula_lattice::{Cell, CellId, Join, Mutation, Partition, Row, Slice};
 use kula_replica::{Answer, Fence, Op, Origin, Outcome, ReplicaBatch, ReplicaError, Request};
 use kula_schema::Table;
 use kula_storage::RangePage;
-use kula_testkit::Random;
 use kula_types::{Actor, ClusteringKey, ColumnId, Dot, Key, PartitionKey, TableId, Token};
 use std::{ops::Bound, sync::Arc, time::Duration};
 

@@ -12,11 +12,11 @@ use crate::{
     time::{MILLISECOND, Micros, SECOND},
 };
 use clap::ValueEnum;
+use kula_clock::Random;
 use kula_disk::sim::{Fault as DiskFault, SyncFault, Target};
 use kula_handoff::{HandoffConfig, Sizes, machine::Window};
 use kula_placement::ReadRepair;
 use kula_storage::{Compression, StorageConfig, SyncMode};
-use kula_testkit::Random;
 use kula_types::Consistency;
 
 /// The oracle tries every choice of R owners: 2 to the power of the replication factor.

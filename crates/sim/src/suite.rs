@@ -136,7 +136,7 @@ impl Suite {
         let seldom: &[&'static str] = if outcome.seeds >= refused::SELDOM_FROM { &refused::SELDOM } else { &[] };
         let wanted = FaultKind::NAMES.iter().chain(&SOMETIMES).chain(&refused::ALL).chain(seldom);
         let missed = wanted.filter(|name| !outcome.counts.contains_key(*name)).copied();
-        let sites = Site::ALL.iter().map(|site| site.name());
+        let sites = Site::ALL.iter().filter(|site| !site.is_in_an_actor()).map(|site| site.name());
         let kind = sites.filter(|site| kula_fault::IS_BUILT_IN && !outcome.fired.contains_key(site));
         if self.is_complete { missed.chain(kind).collect() } else { Vec::new() }
     }

@@ -13,6 +13,7 @@ use crate::{
     time::{MILLISECOND, Micros, SECOND, SimClock, WallClock, mono},
     trace::Trace,
 };
+use kula_clock::Random;
 use kula_disk::{
     SimDisk, Survivors,
     log::Loss,
@@ -21,7 +22,6 @@ use kula_disk::{
 use kula_fault::{Mutant, inside, planted};
 use kula_lattice::{Mutation, Partition};
 use kula_storage::{StorageError, SyncMode};
-use kula_testkit::Random;
 use kula_types::{Map, NodeId};
 use std::{
     collections::BTreeMap,
@@ -497,6 +497,12 @@ impl World {
                     self.by_machine.insert(node, machine);
                     self.oracle.recalled(machine, process.ring.version, &process.recalled);
                     self.oracle.recovered(machine, false, |key| found(&process, key));
+                    let of = &self.machines[machine];
+                    let is_disk_at_fault = of.may_fence || of.disk_faults > 0 || of.lied || of.is_rotten;
+                    if self.oracle.young_recovered(machine, is_disk_at_fault, |key| found(&process, key)) {
+                        self.losses += 1;
+                        self.oracle.hints_unproved(machine);
+                    }
                 }
                 let of = &mut self.machines[machine];
                 of.may_fence = of.disk_faults > 0 && of.may_fence || of.lied;

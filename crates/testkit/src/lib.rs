@@ -4,9 +4,8 @@
 //! failure can be run again.
 
 pub mod lattice;
-mod random;
 
-pub use random::Random;
+pub use kula_clock::Random;
 
 use proptest::test_runner::{Config, FileFailurePersistence};
 

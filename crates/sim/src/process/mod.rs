@@ -23,7 +23,7 @@ use crate::{
 use bytes::Bytes;
 use kula_actor::Reply;
 use kula_catalog::CatalogError;
-use kula_clock::{Clock, Hlc};
+use kula_clock::{Clock, Hlc, Random};
 use kula_disk::log::Position;
 use kula_gossip::{FactKey, GossipEvent, Membership};
 use kula_handoff::{StoreHint, step};
@@ -35,7 +35,6 @@ use kula_storage::{
     ApplyOp, IdentityFile, ReadOp, ReadRange, StorageError,
     engine::{FlushError, FlushJob, Flushed, Sharding},
 };
-use kula_testkit::Random;
 use kula_transport::Inbound;
 use kula_types::{ClusterId, Mono, NodeId, Timestamp};
 use kula_wire::{Room, verbs::link::Fault};

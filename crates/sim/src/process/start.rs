@@ -12,7 +12,7 @@ use crate::{
     time::{SimClock, micros},
 };
 use kula_catalog::CatalogError;
-use kula_clock::Clock;
+use kula_clock::{Clock, Random};
 use kula_disk::{SimDisk, log::Loss};
 use kula_fault::{Mutant, planted};
 use kula_gossip::{About, GossipConfig, Membership, machine};
@@ -20,7 +20,6 @@ use kula_handoff::{HandoffConfig, HandoffError, Sizes, courier::Courier, machine
 use kula_placement::{Partitioner, RingNode, Secret};
 use kula_ring::{Beginning, Drawn, Join, Opening, RingError};
 use kula_storage::{StorageConfig, StorageError};
-use kula_testkit::Random;
 use kula_transport::Myself;
 use kula_types::{Actor, ClusterId, Token};
 use std::{

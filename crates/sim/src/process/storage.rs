@@ -7,7 +7,7 @@ use super::{Message, Out, Process, Seen, Step, fence};
 use crate::time::{MILLISECOND, Micros, SECOND, micros};
 use bytes::Bytes;
 use kula_actor::Reply;
-use kula_clock::Clock;
+use kula_clock::{Clock, Random};
 use kula_disk::{
     Disk, SimDisk,
     log::{LogError, Position},
@@ -19,7 +19,6 @@ use kula_storage::{
     engine::{CommitLog, FlushError, FlushJob, Flushed, PageBudget, Records, Shard},
     extend_lease, limits,
 };
-use kula_testkit::Random;
 use kula_types::{ClusterId, Mono};
 use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 

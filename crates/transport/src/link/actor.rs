@@ -17,6 +17,7 @@ use actix::prelude::{Actor, ActorFuture, AsyncContext, Handler, Message};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use kula_actor::{ChildSpec, Door, KulaContext, MailboxConfig, OnPanic, Place, Reply, child, supervised};
+use kula_fault::{Site, buggify};
 use kula_net::Socket;
 use kula_types::NodeId;
 use kula_wire::{
@@ -190,6 +191,7 @@ impl LinkActor {
     }
 
     fn step(&mut self, event: Event<WayBack>) {
+        assert!(!buggify(Site::LinkPanics), "a planted panic");
         self.machine.step(self.shared.clock.mono(), event, &mut self.effects);
         self.run_effects();
     }

@@ -15,6 +15,7 @@ use crate::{
 use actix::prelude::{Actor, ActorContext, ActorFuture, AsyncContext, Handler, Message};
 use bytes::Bytes;
 use kula_actor::{ChildSpec, DoorError, KulaContext, MailboxConfig, Reply, child_passing, supervised};
+use kula_fault::{Site, buggify};
 use kula_net::Socket;
 use kula_types::NodeId;
 use kula_wire::{
@@ -144,6 +145,7 @@ impl SessionActor {
     fn take_frames(&mut self, ctx: &mut KulaContext<Self>) -> Result<(), Cut> {
         let now = self.shared.clock.mono();
         while let Some(frame) = self.pump.next_frame()? {
+            assert!(!buggify(Site::SessionPanics), "a planted panic");
             match self.machine.hear(now, frame)? {
                 Heard::Done => {}
                 Heard::Hello { request, body } => self.judge(request, &body),

@@ -1,4 +1,5 @@
-//! A random stream that is the same in every version of every library: SplitMix64 (Steele et al., 2014).
+//! A random stream that is the same in every version of every library: SplitMix64 (Steele, Lea, Flood, "Fast Splittable
+//! Pseudorandom Number Generators", 2014).
 
 /// Good enough for schedules, useless for secrets.
 #[derive(Clone, Debug)]
