@@ -89,9 +89,11 @@ impl Hlc {
         Observed::Merged
     }
 
-    /// The lease to make durable now, if one is due: `LEASE` past the larger of physical time and the last stamp.
+    /// The lease to make durable now, if one is due: `LEASE` past physical time; past the last stamp where the wall clock was
+    /// set back further than a lease reaches. Never past a last stamp that physical time comes up with: starts one after the
+    /// other would push the lease away, each by its own, and the last would not wait for it (`settles_in`).
     pub fn lease_due(&self, wall: Timestamp) -> Option<Timestamp> {
-        let from = known(wall.micros().max(self.last.load(Ordering::Acquire)));
+        let from = if self.ahead_of(wall) > limits::LEASE { self.last() } else { wall };
         let renew_at = from.saturating_add(limits::LEASE_RENEW_BELOW).micros();
         let is_due = self.bound.load(Ordering::Acquire) < renew_at || buggify(Site::LeaseExtendedEarly);
         is_due.then(|| from.saturating_add(limits::LEASE))
@@ -158,6 +160,24 @@ mod tests {
     }
 
     // Promise: P14, R2
+    #[test]
+    fn starts_one_after_the_other_do_not_push_the_lease_away() {
+        let mut leased = at(2_000_000);
+        for wall in [100_000, 300_000, 600_000, 1_500_000, 1_600_000] {
+            let clock = Hlc::starting_above(Some(leased));
+            assert_eq!(clock.settles_in(at(wall)), leased_ahead(leased, wall), "it waits for what it may have stamped");
+            if let Some(lease) = clock.lease_due(at(wall)) {
+                clock.extend(lease);
+                leased = leased.max(lease);
+            }
+            assert!(leased_ahead(leased, wall) <= limits::LEASE);
+        }
+    }
+
+    fn leased_ahead(leased: Timestamp, wall: i64) -> Duration {
+        Duration::from_micros((leased.micros() - wall).unsigned_abs())
+    }
+
     #[test]
     fn a_stamp_far_ahead_is_shown_and_not_merged() {
         let clock = Hlc::starting_above(None);

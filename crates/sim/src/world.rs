@@ -506,6 +506,11 @@ impl World {
                 }
                 let of = &mut self.machines[machine];
                 of.may_fence = of.disk_faults > 0 && of.may_fence || of.lied;
+                if of.may_fence {
+                    // A log of hints that the disk does not give at a start is put aside.
+                    self.oracle.hints_lost(machine);
+                }
+                let of = &mut self.machines[machine];
                 of.node = Some(node);
                 of.process = Some(Box::new(process));
                 self.step(machine, |process, step| process.started(step));
