@@ -5,16 +5,15 @@ use crate::{
     net::{Later, Moment},
     plan::FaultKind,
     process::Host,
-    time::{Micros, SECOND},
+    time::{Micros, SECOND, SimClock},
     world::{Happening, Machine, World},
 };
 use kula_disk::{
     SimDisk, Survivors,
+    log::Loss,
     sim::{Fault as DiskFault, Target},
 };
-
-/// What a start reads of each table: behind them it reads the log.
-const READS_A_TABLE: u64 = 7;
+use std::sync::Arc;
 
 impl World {
     pub fn fault(&mut self, index: usize, begins: bool) {
@@ -90,13 +89,10 @@ impl World {
                 of.disk.inject(target, calls_before, fault);
                 return false;
             }
-            FaultKind::ErrorAtStart { machine, is_behind_tables, calls_before } => {
-                let rooms = self.machines[machine].process.iter().flat_map(|process| &process.storage.shards);
-                let tables: usize = rooms.map(|room| room.shard.statistics().sstables).sum();
-                let of_tables = if is_behind_tables { READS_A_TABLE * tables as u64 } else { 0 };
-                let calls_before = of_tables + calls_before;
+            FaultKind::ErrorAtStart { machine, is_late, calls } => {
                 self.end_process(machine, true);
                 let of = &mut self.machines[machine];
+                let calls_before = if is_late { of.reads_of_a_start(now).saturating_sub(1 + calls) } else { calls };
                 (of.disk_faults, of.may_fence) = (of.disk_faults + 1, true);
                 of.disk.inject(Target::Read, calls_before, DiskFault::Io);
                 self.schedule(SECOND / 4, Happening::Start { machine });
@@ -263,6 +259,14 @@ impl World {
 }
 
 impl Machine {
+    /// What opening its storage reads now: at last the log.
+    fn reads_of_a_start(&self, now: Micros) -> u64 {
+        let copy = self.disk.crash(Survivors::All);
+        let clock = SimClock::new(0, self.wall.at(now));
+        drop(kula_storage::open(Arc::new(copy.clone()), &self.host.storage, &clock, Loss::Refuse));
+        copy.calls(Target::Read)
+    }
+
     /// Leaves so many bytes on its disk.
     fn fill(&mut self, bytes_left: u64) {
         const PLENTY: u64 = 1 << 40;

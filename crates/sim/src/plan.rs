@@ -159,9 +159,9 @@ pub enum FaultKind {
     /// The process dies and comes back at once, to a disk that fails one of the reads of its start.
     ErrorAtStart {
         machine: usize,
-        /// The calls are counted from where it has opened its tables.
-        is_behind_tables: bool,
-        calls_before: u64,
+        /// So many reads before the end of what opening storage reads, else behind its beginning.
+        is_late: bool,
+        calls: u64,
     },
     /// Power is lost inside an operation on the disk, this one of those to come.
     CrashInside {
@@ -641,8 +641,8 @@ fn faults(nodes: usize, mix: Mix, lasts: Micros, random: &mut Random) -> Vec<Fau
             choices.push(FaultKind::DiskFull { machine, bytes_left: random.next() % (16 << 10) });
             choices.push(FaultKind::DiskStall { machine });
             choices.push(FaultKind::CrashInside { machine, calls_before: random.next() % 400 });
-            let (is_behind_tables, calls_before) = (random.percent(70), random.next() % 40);
-            choices.push(FaultKind::ErrorAtStart { machine, is_behind_tables, calls_before });
+            let (is_late, calls) = (random.percent(60), random.next() % 20);
+            choices.push(FaultKind::ErrorAtStart { machine, is_late, calls });
             let (target, fault) = match random.below(8) {
                 0..4 => {
                     let targets =
