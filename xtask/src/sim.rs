@@ -25,7 +25,7 @@ pub struct Sim {
     #[arg(long, conflicts_with_all = ["seed", "seeds", "ci"])]
     minutes: Option<u64>,
     /// Plant known mistakes, one at a time: each must be found
-    #[arg(long, conflicts_with_all = ["seed", "seeds", "minutes", "ci"])]
+    #[arg(long, conflicts_with_all = ["seed", "minutes", "ci"])]
     mutants: bool,
     /// With --mutants: only those whose names hold this
     #[arg(long, requires = "mutants")]
@@ -34,7 +34,7 @@ pub struct Sim {
     #[arg(long)]
     ci: bool,
     /// Whole nodes with all their actors, in place of the rooms' machines
-    #[arg(long, conflicts_with_all = ["whole", "minutes", "mutants"])]
+    #[arg(long, conflicts_with_all = ["whole", "minutes"])]
     actors: bool,
 }
 

@@ -14,7 +14,7 @@ use kula_operator::{OperatorError, TableWish, views::TableView};
 use kula_placement::ReadRepair;
 use kula_schema::TableKind;
 use kula_sim::{
-    client::operation_of,
+    client::{error_text, operation_of, operations_of},
     oracle::{Expectation, KeyId},
     plan::{Operation, Wish},
     run::{BUCKET, KEYSPACE, REGISTERS, name_of},
@@ -67,7 +67,6 @@ pub struct Clients {
     contexts: BTreeMap<(usize, KeyId), String>,
     added: BTreeMap<TableId, Vec<PartitionKey>>,
     scans: BTreeMap<(usize, bool), PartitionKey>,
-    latest: BTreeMap<KeyId, (Key, usize)>,
     /// Numbers of what the checker asks.
     asked: usize,
     losses: u64,
@@ -199,7 +198,7 @@ impl Clients {
         intent: Intent,
     ) {
         let of: KeyId = (id, key.clone());
-        let before = (name == REGISTERS && intent.timestamp.is_none()).then(|| self.latest.get(&of).copied()).flatten();
+        let before = (name == REGISTERS && intent.timestamp.is_none()).then(|| cluster.oracle.latest(&of)).flatten();
         self.going(cluster, index, operation, Some(of.clone())).before = before;
         if intent.change == Change::Delete {
             cluster.ledger.deleting.entry(of).or_default().push(index);
@@ -356,7 +355,7 @@ impl Clients {
             Answer::Write(Err(error)) => {
                 let is_denied = error.as_ref().is_some_and(|error| error.applied() == Applied::No);
                 cluster.count(if is_denied { "writes refused" } else { "writes unknown" });
-                cluster.line(|| format!("op {index}: {}", text(error.as_ref())));
+                cluster.line(|| format!("op {index}: {}", error_text(error.as_ref())));
                 if let Some(going) = self.going.get_mut(&index) {
                     going.is_denied = is_denied;
                 }
@@ -364,7 +363,7 @@ impl Clients {
             Answer::Read(Ok(told)) => self.judge_read(cluster, index, told),
             Answer::Read(Err(error)) => {
                 cluster.count("reads failed");
-                cluster.line(|| format!("op {index}: {}", text(error.as_ref())));
+                cluster.line(|| format!("op {index}: {}", error_text(error.as_ref())));
             }
             Answer::Scan(Ok(page)) => self.judge_page(cluster, index, page),
             Answer::Scan(Err(_)) => cluster.count("scans failed"),
@@ -378,7 +377,7 @@ impl Clients {
 
     fn judge_read(&mut self, cluster: &mut Cluster, index: usize, told: &ReadAnswer) {
         cluster.count("reads answered");
-        cluster.line(|| format!("op {index}: {:?}", values_of(&told.found)));
+        cluster.line(|| format!("op {index}: {:?}", operations_of(&told.found)));
         let Some(going) = self.going.get(&index) else { return };
         let (Some(key), machine, need, client) = (going.key.clone(), going.machine, going.need, going.client) else {
             return;
@@ -417,14 +416,10 @@ impl Clients {
         if cluster.plan.operations.get(index).is_some_and(|operation| is_dated(&operation.wish)) {
             return;
         }
-        let Some(mine) = cluster.oracle.register_key(index, key) else { return };
-        let latest = self.latest.entry(key.clone()).or_insert((mine, index));
-        *latest = (*latest).max((mine, index));
-        let Some((earlier, operation)) = before.filter(|(earlier, _)| *earlier > mine) else { return };
+        let Some((operation, ahead)) = cluster.oracle.dated(index, key, before) else { return };
         if cluster.plan.has_clock_faults() {
             return cluster.count("later writes lost to bad clocks");
         }
-        let ahead = earlier.ts().micros() - mine.ts().micros();
         cluster.oracle.violated(format!(
             "write {index} began after {operation} was acknowledged, and lies below it by {ahead} us"
         ));
@@ -432,7 +427,7 @@ impl Clients {
 
     /// What was answered "not applied" must never be seen.
     fn denied_shown(&mut self, cluster: &mut Cluster, index: usize, found: &Found) {
-        for operation in values_of(found) {
+        for operation in operations_of(found) {
             if self.going.get(&operation).is_some_and(|going| going.is_denied) {
                 let what = format!("read {index} shows operation {operation}, which was answered as not applied");
                 cluster.oracle.violated(what);
@@ -444,25 +439,11 @@ impl Clients {
         cluster.count("pages");
         cluster.line(|| format!("op {index}: {} keys, and on behind {:?}", page.entries.len(), page.next));
         let Some(going) = self.going.get(&index) else { return };
-        let place = |key: &PartitionKey| (kula_placement::Partitioner::Murmur3.token(key), key.clone());
-        let places: Vec<_> = page.entries.iter().map(|entry| (entry.token, entry.key.clone())).collect();
-        let (after, next) = (going.after.as_ref().map(place), page.next.as_ref().map(place));
-        let goes_back = places.iter().any(|at| after.as_ref().is_some_and(|after| at <= after));
-        if goes_back || !places.is_sorted_by(|one, other| one < other) {
-            cluster.oracle.violated(format!("scan {index} is out of order or goes back"));
-        }
         let wall = cluster.wall(going.machine);
         let walls = (wall.min(going.wall), wall.max(going.wall));
-        for expectation in &going.listed {
-            let at = place(&expectation.key.1);
-            let is_within =
-                after.as_ref().is_none_or(|after| at > *after) && next.as_ref().is_none_or(|next| at <= *next);
-            // What is not listed is not there.
-            let found = places.binary_search(&at).map_or(&Found::Nothing, |place| &page.entries[place].found);
-            if is_within && let Err(why) = cluster.oracle.read(expectation, going.need, found, walls, &operation_of) {
-                let key = String::from_utf8_lossy(expectation.key.1.as_bytes()).into_owned();
-                cluster.oracle.violated(format!("scan {index} at n{} of {key}: {why}", going.machine + 1));
-            }
+        let wrong = cluster.oracle.page(going.after.as_ref(), &going.listed, going.need, page, walls, &operation_of);
+        for why in wrong {
+            cluster.oracle.violated(format!("scan {index} at n{}: {why}", going.machine + 1));
         }
         let table = going.key.as_ref().and_then(|(table, _)| cluster.oracle.tables.get(table));
         let causal = table.is_some_and(|table| table.kind == TableKind::Causal);
@@ -511,20 +492,4 @@ fn ask(cluster: &Cluster, operation: &Operation, handing_over: impl FnOnce(&Door
 fn said(index: usize, operation: &Operation, what: &str, key: &PartitionKey) -> String {
     let key = String::from_utf8_lossy(key.as_bytes());
     format!("op {index}: {what} {key} at n{}, {:?}", operation.machine + 1, operation.level)
-}
-
-fn values_of(found: &Found) -> Vec<usize> {
-    let values: Vec<&Bytes> = match found {
-        Found::Nothing => Vec::new(),
-        Found::One(value) => vec![&value.value],
-        Found::Siblings { siblings, .. } => siblings.iter().map(|sibling| &sibling.value.value).collect(),
-    };
-    values.into_iter().filter_map(operation_of).collect()
-}
-
-fn text(error: Option<&CoordinatorError>) -> String {
-    error.map_or_else(
-        || "its process is gone: unknown".into(),
-        |error| format!("{error}; applied: {}", error.applied().as_str()),
-    )
 }

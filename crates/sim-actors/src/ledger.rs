@@ -45,11 +45,14 @@ impl Ledger {
 
     /// Tells the oracle of everything that is durable now and was not at the last look.
     pub fn look(&mut self, machines: &[Rc<Machine>], durable: &[Placed], oracle: &mut Oracle) {
-        let mut found = Vec::new();
+        let (mut found, mut passed) = (Vec::new(), Vec::new());
         for (machine, placed) in machines.iter().zip(durable) {
             // An answer may come from before the disk was lost.
             if !machine.disks.is_there(machine.index, placed) {
                 continue;
+            }
+            if self.has_lost_sight(machine, &placed.disk) {
+                passed.push((machine, &placed.disk));
             }
             match self.fresh(machine, &placed.disk) {
                 Ok(records) => found.push((machine.index, records)),
@@ -71,6 +74,23 @@ impl Ledger {
         for (machine, records) in found {
             records.iter().for_each(|record| oracle.applied(machine, record, false));
         }
+        for (machine, disk) in passed {
+            let keys: Vec<KeyId> = oracle.keys.keys().cloned().collect();
+            match Image::of(machine, disk) {
+                Ok(image) => {
+                    let held = keys.iter().filter_map(|key| Some((key, image.holds(key).ok()?)));
+                    held.for_each(|(key, partition)| oracle.held_durably(machine.index, key, &partition));
+                }
+                Err(error) => oracle.violated(format!("{}'s durable image cannot be opened: {error}", machine.name)),
+            }
+        }
+    }
+
+    /// Whether the log has let go of segments since the last look, whose records may all be in tables by now.
+    fn has_lost_sight(&self, machine: &Machine, disk: &SimDisk) -> bool {
+        let names = disk.list(COMMIT_LOG).unwrap_or_default();
+        let segments = names.iter().filter_map(|name| name.strip_suffix(".log")?.parse::<u64>().ok());
+        segments.min().is_some_and(|oldest| oldest > self.known[machine.index].segment)
     }
 
     /// Records of the log that were not known.

@@ -90,8 +90,6 @@ pub struct Clients {
     losses: u64,
     row_seq: u64,
     questions: BTreeMap<usize, Question>,
-    /// Writes that were acknowledged, by key: the highest key of those whose date the cluster gave.
-    latest: BTreeMap<KeyId, (Key, usize)>,
     pub history: History,
 }
 
@@ -111,7 +109,6 @@ impl Clients {
             losses: 0,
             row_seq: 0,
             questions: BTreeMap::new(),
-            latest: BTreeMap::new(),
             history: History::default(),
         }
     }
@@ -317,7 +314,7 @@ impl Clients {
             _ => None,
         };
         if table == REGISTERS && timestamp.is_none() {
-            let before = self.latest.get(&(id, key.clone())).copied();
+            let before = world.oracle.latest(&(id, key.clone()));
             if let Some(going) = self.going.get_mut(&index) {
                 going.before = before;
             }
@@ -677,14 +674,10 @@ impl Clients {
         if world.plan.operations.get(index).is_some_and(|operation| is_dated(&operation.wish)) {
             return;
         }
-        let Some(mine) = world.oracle.register_key(index, key) else { return };
-        let latest = self.latest.entry(key.clone()).or_insert((mine, index));
-        *latest = (*latest).max((mine, index));
-        if let Some((earlier, operation)) = before.filter(|(earlier, _)| *earlier > mine) {
+        if let Some((operation, ahead)) = world.oracle.dated(index, key, before) {
             if world.plan.has_clock_faults() {
                 return world.trace.count("later writes lost to bad clocks");
             }
-            let ahead = earlier.ts().micros() - mine.ts().micros();
             world.oracle.violated(format!(
                 "write {index} began after {operation} was acknowledged, and lies below it by {ahead} us"
             ));
@@ -712,27 +705,11 @@ impl Clients {
         };
         world.trace.line(world.now, || format!("op {index}: {:?}, and on behind {:?}", keys(page), page.next));
         let Some(going) = self.going.get(&index) else { return };
-        let token = |key: &PartitionKey| kula_placement::Partitioner::Murmur3.token(key);
-        let place = |key: &PartitionKey| (token(key), key.clone());
-        let places: Vec<_> = page.entries.iter().map(|entry| (entry.token, entry.key.clone())).collect();
-        let (after, next) = (going.after.as_ref().map(place), page.next.as_ref().map(place));
-        if !places.is_sorted_by(|one, other| one < other)
-            || places.iter().any(|at| after.as_ref().is_some_and(|after| at <= after))
-        {
-            world.oracle.violated(format!("scan {index} is out of order or goes back"));
-        }
         let wall = world.machines[going.machine].wall.at(world.now);
         let walls = (wall.min(going.wall), wall.max(going.wall));
-        for expectation in &going.listed {
-            let at = place(&expectation.key.1);
-            let is_within =
-                after.as_ref().is_none_or(|after| at > *after) && next.as_ref().is_none_or(|next| at <= *next);
-            // What is not listed is not there.
-            let found = places.binary_search(&at).map_or(&Found::Nothing, |place| &page.entries[place].found);
-            if is_within && let Err(why) = world.oracle.read(expectation, going.need, found, walls, &operation_of) {
-                let key = String::from_utf8_lossy(expectation.key.1.as_bytes()).into_owned();
-                world.oracle.violated(format!("scan {index} at n{} of {key}: {why}", going.machine + 1));
-            }
+        let wrong = world.oracle.page(going.after.as_ref(), &going.listed, going.need, page, walls, &operation_of);
+        for why in wrong {
+            world.oracle.violated(format!("scan {index} at n{}: {why}", going.machine + 1));
         }
         let (client, causal) = (
             going.client,
@@ -791,7 +768,7 @@ pub fn operation_of(value: &Bytes) -> Option<usize> {
 }
 
 /// The operations whose values are shown.
-fn operations_of(found: &Found) -> Vec<usize> {
+pub fn operations_of(found: &Found) -> Vec<usize> {
     let values: Vec<&Bytes> = match found {
         Found::Nothing => Vec::new(),
         Found::One(value) => vec![&value.value],
@@ -812,7 +789,7 @@ fn shown(found: &Found) -> String {
     }
 }
 
-fn error_text(error: Option<&CoordinatorError>) -> String {
+pub fn error_text(error: Option<&CoordinatorError>) -> String {
     error.map_or_else(
         || "its process is gone: unknown".into(),
         |error| format!("{error}; applied: {}", error.applied().as_str()),

@@ -7,9 +7,10 @@
 
 use crate::time::Micros;
 use bytes::Bytes;
-use kula_coordinator::{Found, present};
+use kula_coordinator::{Found, ScanAnswer, present};
 use kula_fault::inside;
 use kula_lattice::{CellId, Join, Live, Mutation, Partition, Seal, Seen};
+use kula_placement::Partitioner;
 use kula_ring::Acceptor;
 use kula_schema::{Table, TableKind};
 use kula_types::{ClusteringKey, Dot, Key, PartitionKey, TableId, Timestamp};
@@ -81,6 +82,8 @@ pub struct Oracle {
     promised: BTreeMap<usize, Acceptor>,
     /// By causal write: what its client was shown.
     shown: BTreeMap<usize, Vec<usize>>,
+    /// Of a register: the highest key that was acknowledged among those whose date the cluster gave, and its operation.
+    latest: BTreeMap<KeyId, (Key, usize)>,
     pub violations: Vec<String>,
     pub checks: u64,
 }
@@ -154,6 +157,13 @@ impl Oracle {
             state.ledgers.entry(machine).or_default().join(delta);
         }
         self.dirty.entry(machine).or_default().push(id);
+    }
+
+    /// What a machine's disk was found to hold durably, however it came there.
+    pub fn held_durably(&mut self, machine: usize, key: &KeyId, partition: &Partition) {
+        let Some(state) = self.keys.get_mut(key) else { return };
+        state.ever.entry(machine).or_default().join(partition.clone());
+        state.ledgers.entry(machine).or_default().join(partition.clone());
     }
 
     /// A power failure where the log is synced by periods: the young is gone, perhaps.
@@ -374,6 +384,53 @@ impl Oracle {
         let mut both = ever.clone();
         both.join(delta.clone());
         both == ever
+    }
+
+    /// What a register's write that begins now must come after.
+    pub fn latest(&self, key: &KeyId) -> Option<(Key, usize)> {
+        self.latest.get(key).copied()
+    }
+
+    /// A register's write was acknowledged that the cluster dated; `before` is what it had to come after. Answers what lies
+    /// above it nevertheless, and by how many microseconds.
+    pub fn dated(&mut self, operation: usize, key: &KeyId, before: Option<(Key, usize)>) -> Option<(usize, i64)> {
+        let mine = self.register_key(operation, key)?;
+        let latest = self.latest.entry(key.clone()).or_insert((mine, operation));
+        *latest = (*latest).max((mine, operation));
+        let (earlier, above) = before.filter(|(earlier, _)| *earlier > mine)?;
+        Some((above, earlier.ts().micros() - mine.ts().micros()))
+    }
+
+    /// A page behind `after` that R owners of each key were asked for: in order, and of each key that is expected within it
+    /// what a read may show. Answers what is wrong with it.
+    pub fn page(
+        &mut self,
+        after: Option<&PartitionKey>,
+        listed: &[Expectation],
+        need: usize,
+        page: &ScanAnswer,
+        walls: (i64, i64),
+        operations: &dyn Fn(&Bytes) -> Option<usize>,
+    ) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let place = |key: &PartitionKey| (Partitioner::Murmur3.token(key), key.clone());
+        let places: Vec<_> = page.entries.iter().map(|entry| (entry.token, entry.key.clone())).collect();
+        let (after, next) = (after.map(place), page.next.as_ref().map(place));
+        let goes_back = places.iter().any(|at| after.as_ref().is_some_and(|after| at <= after));
+        if goes_back || !places.is_sorted_by(|one, other| one < other) {
+            wrong.push("it is out of order or goes back".into());
+        }
+        for expectation in listed {
+            let at = place(&expectation.key.1);
+            let is_within =
+                after.as_ref().is_none_or(|after| at > *after) && next.as_ref().is_none_or(|next| at <= *next);
+            // What is not listed is not there.
+            let found = places.binary_search(&at).map_or(&Found::Nothing, |place| &page.entries[place].found);
+            if is_within && let Err(why) = self.read(expectation, need, found, walls, operations) {
+                wrong.push(format!("{}: {why}", shown(&expectation.key)));
+            }
+        }
+        wrong
     }
 
     pub fn expect(&self, now: Micros, wall: i64, key: KeyId, owners: &[usize]) -> Expectation {
