@@ -11,8 +11,8 @@ pub struct NodeId(pub uuid::Uuid);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ClusterId(pub uuid::Uuid);
 
-/// Drawn at random when a data directory is new or declared damaged; peers remember it, so that a cloned or rolled
-/// back directory is refused by name.
+/// Drawn at random when a data directory is new or declared damaged; peers remember it, so that a copy beside its
+/// original, or an empty directory in its place, is refused by name. A disk that went back has the life it always had.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Life(pub u64);
 
