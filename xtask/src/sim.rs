@@ -30,7 +30,7 @@ pub struct Sim {
     /// With --mutants: only those whose names hold this
     #[arg(long, requires = "mutants")]
     only: Option<String>,
-    /// The bounded form that CI runs: 1,000 seeds and 100 loaded hours at least, six to eight minutes on two cores
+    /// The bounded form that CI runs: 1,000 seeds and 100 loaded hours, six to eight minutes on two cores
     #[arg(long)]
     ci: bool,
     /// Whole nodes with all their actors, in place of the rooms' machines

@@ -47,7 +47,7 @@ const DRAINS_WITHIN: Micros = 90 * SECOND;
 const ANSWERS_WITHIN: Micros = 30 * SECOND;
 /// How often a key is read in the end before its read counts as stuck, and how long it is let be in between: unkind
 /// moments do not end.
-const SWEEP_TRIES: usize = 16;
+const SWEEP_TRIES: Micros = 16;
 const LET_BE: Micros = SECOND / 5;
 
 /// Runs a plan; a panic that no supervisor took is a violation. On a thread of its own: the meters of doors sample by
@@ -251,7 +251,7 @@ impl Stage {
                 if self.clients.outcome(operation) == Some(Outcome::Good) || self.is_violated() {
                     break;
                 }
-                self.until(self.cluster.now() + LET_BE);
+                self.until(self.cluster.now() + (attempt + 1) * LET_BE);
                 if attempt + 1 == SWEEP_TRIES {
                     let key = String::from_utf8_lossy(key.1.as_bytes()).into_owned();
                     return self

@@ -42,7 +42,7 @@ pub struct Report {
 const DRAINS_WITHIN: Micros = 90 * SECOND;
 /// How often a key is read in the end before its read counts as stuck, and the rest between: sites go on being unkind, so
 /// one in three may fail, and an idle link be away.
-const SWEEP_TRIES: usize = 24;
+const SWEEP_TRIES: Micros = 24;
 const SWEEP_REST: Micros = 100 * MILLISECOND;
 /// The keyspace of the simulated clients.
 pub const KEYSPACE: &str = "app";
@@ -297,7 +297,7 @@ impl Simulation {
         let keys = self.keys_in_the_end();
         for chunk in keys.chunks(16) {
             let mut left: Vec<KeyId> = chunk.to_vec();
-            for _ in 0..SWEEP_TRIES {
+            for tries in 1..=SWEEP_TRIES {
                 let asked: Vec<(KeyId, usize)> =
                     left.iter().map(|key| (key.clone(), self.sweep_one(machine, key))).collect();
                 let end = self.world.now + 6 * SECOND;
@@ -314,7 +314,7 @@ impl Simulation {
                 if left.is_empty() || self.is_violated() {
                     break;
                 }
-                self.until(self.world.now + SWEEP_REST);
+                self.until(self.world.now + tries * SWEEP_REST);
             }
             if let Some((_, key)) = left.first().filter(|_| !self.is_violated()) {
                 let key = String::from_utf8_lossy(key.as_bytes()).into_owned();

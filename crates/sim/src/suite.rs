@@ -56,11 +56,12 @@ pub struct Suite {
     /// What must be reached, and the time it may take: until then `within` does not end the run.
     pub goal: Option<(Goal, Duration)>,
     pub threads: usize,
-    /// Whether all that must be met sometimes must be met in this run.
-    pub is_complete: bool,
 }
 
-/// What one run must reach to say something.
+/// A run of so many seeds must have met everything.
+const COMPLETE_FROM: u64 = 1_000;
+
+/// What one run is to reach.
 #[derive(Clone, Copy, Debug)]
 pub struct Goal {
     pub seeds: u64,
@@ -131,14 +132,14 @@ impl Suite {
         is_over && self.goal.is_none_or(|(goal, at_most)| goal.is_reached(seeds, loaded) || passed >= at_most)
     }
 
-    /// What the run lacks; empty: nothing.
+    /// What the run lacks, if it was long enough to meet everything; empty: nothing.
     pub fn never_met(&self, outcome: &Outcome) -> Vec<&'static str> {
         let seldom: &[&'static str] = if outcome.seeds >= refused::SELDOM_FROM { &refused::SELDOM } else { &[] };
         let wanted = FaultKind::NAMES.iter().chain(&SOMETIMES).chain(&refused::ALL).chain(seldom);
         let missed = wanted.filter(|name| !outcome.counts.contains_key(*name)).copied();
         let sites = Site::ALL.iter().filter(|site| !site.is_in_an_actor()).map(|site| site.name());
         let kind = sites.filter(|site| kula_fault::IS_BUILT_IN && !outcome.fired.contains_key(site));
-        if self.is_complete { missed.chain(kind).collect() } else { Vec::new() }
+        if outcome.seeds >= COMPLETE_FROM { missed.chain(kind).collect() } else { Vec::new() }
     }
 }
 
