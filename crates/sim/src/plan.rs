@@ -450,7 +450,12 @@ fn kept<T: Clone>(all: &[T], keeps: impl Fn(usize) -> bool) -> Vec<T> {
 fn hosts(nodes: usize, shape: Shape, random: &mut Random) -> Vec<Host> {
     let address = |index: usize| format!("n{}:7000", index + 1);
     // A key's join must fit a record, or its owners can never be brought together: a segment holds some of the largest.
-    let segment = if shape == Shape::Tiny { 20 << 10 } else { 48 << 10 << random.below(3) };
+    let segment = match shape {
+        Shape::Tiny => 20 << 10,
+        // Hundreds of siblings in one bucket.
+        Shape::Blind => 1 << 20,
+        _ => 48 << 10 << random.below(3),
+    };
     let sync = match random.below(6) {
         0 => SyncMode::Periodic { ms: 10 + random.next() % 190 },
         _ => SyncMode::Group {},
