@@ -195,7 +195,7 @@ impl World {
     }
 
     /// Everything the machine had is gone. Its peers refuse the stranger at its address: to replace it is a command.
-    fn wipe(&mut self, machine: usize) {
+    pub fn wipe(&mut self, machine: usize) {
         self.end_process(machine, false);
         let seed = self.random.next();
         let of = &mut self.machines[machine];

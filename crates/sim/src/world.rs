@@ -552,11 +552,10 @@ impl World {
             of.disk.set_space(None);
             self.schedule(SECOND, Happening::Start { machine });
         } else if of.lied && !of.is_outcast {
-            // Named, and of no use any more: its operator gives the disk up.
+            // Named, and of no use any more: its operator puts an empty one in its place.
+            of.lied = false;
             self.trace.count("disks given up");
-            of.is_outcast = true;
-            self.oracle.destroyed(machine);
-            self.losses += 1;
+            self.wipe(machine);
         } else if !of.is_outcast {
             self.oracle.violated(format!("n{} does not start though its disk is sound: {failure:?}", machine + 1));
         }
