@@ -16,7 +16,6 @@ use kula_disk::{
 use kula_fault::inside;
 use kula_node::{StartError, config::Config};
 use kula_sim::{
-    client::operation_of,
     oracle::{KeyId, Oracle},
     plan::FaultKind,
     time::{MILLISECOND, Micros, SECOND, micros},
@@ -129,7 +128,7 @@ impl Cluster {
         Cluster {
             sim,
             conditions: machines.iter().map(|_| Condition::default()).collect(),
-            ledger: Ledger::new(machines.len(), operation_of),
+            ledger: Ledger::new(machines.len()),
             machines,
             disks,
             plan,
@@ -316,15 +315,17 @@ impl Cluster {
         self.sim.bounce(self.ip(machine));
     }
 
-    /// Whether the engine reads from a durable image all that is durable.
-    pub fn check_image(&mut self, machine: usize, durable: &SimDisk, all: bool) {
+    /// Whether the engine reads from a durable image all that is durable. Answers the image, if it can be opened.
+    pub fn check_image(&mut self, machine: usize, durable: &SimDisk, all: bool) -> Option<Image> {
         match Image::of(&self.machines[machine], durable) {
             Ok(image) => {
                 self.oracle.recovered(machine, all, |key| image.holds(key).map_err(|error| error.to_string()));
+                Some(image)
             }
             Err(error) => {
                 let name = &self.machines[machine].name;
                 self.oracle.violated(format!("{name}'s durable image cannot be opened: {error}"));
+                None
             }
         }
     }

@@ -5,12 +5,15 @@ use crate::host::{Machine, Placed};
 use bytes::Bytes;
 use kula_coordinator::present;
 use kula_disk::{
-    Disk, SimDisk,
+    SimDisk,
     log::{Loss, Position},
 };
 use kula_lattice::{CellId, Mutation, Partition};
 use kula_schema::{Table, TableKind};
-use kula_sim::oracle::{KeyId, Oracle};
+use kula_sim::{
+    client::operations_of,
+    oracle::{KeyId, Oracle},
+};
 use kula_storage::{
     StorageError,
     engine::{CommitLog, CommitLogConfig, parse_record},
@@ -18,24 +21,20 @@ use kula_storage::{
 use kula_types::{ClusteringKey, Key, Timestamp};
 use std::{collections::BTreeMap, rc::Rc, sync::Arc};
 
-/// Which operation a value names.
-type OperationOf = fn(&Bytes) -> Option<usize>;
-
 pub struct Ledger {
     /// By machine: the log up to here is known.
     known: Vec<Position>,
     /// By key: deletes under way. They have no value that could name them.
     pub deleting: BTreeMap<KeyId, Vec<usize>>,
     unnamed: usize,
-    operation_of: OperationOf,
 }
 
 /// Mutations that nobody can name have numbers from here on.
 const UNNAMED: usize = 1 << 40;
 
 impl Ledger {
-    pub fn new(machines: usize, operation_of: OperationOf) -> Ledger {
-        Ledger { known: vec![Position::START; machines], deleting: BTreeMap::new(), unnamed: UNNAMED, operation_of }
+    pub fn new(machines: usize) -> Ledger {
+        Ledger { known: vec![Position::START; machines], deleting: BTreeMap::new(), unnamed: UNNAMED }
     }
 
     /// The machine's disk is an empty one.
@@ -51,11 +50,11 @@ impl Ledger {
             if !machine.disks.is_there(machine.index, placed) {
                 continue;
             }
-            if self.has_lost_sight(machine, &placed.disk) {
-                passed.push((machine, &placed.disk));
-            }
             match self.fresh(machine, &placed.disk) {
-                Ok(records) => found.push((machine.index, records)),
+                Ok((records, has_lost_sight)) => {
+                    found.push((machine.index, records));
+                    passed.extend(has_lost_sight.then_some((machine, &placed.disk)));
+                }
                 Err(error) => {
                     oracle.violated(format!("{}'s log cannot be read from its durable image: {error}", machine.name));
                 }
@@ -86,28 +85,20 @@ impl Ledger {
         }
     }
 
-    /// Whether the log has let go of segments since the last look, whose records may all be in tables by now.
-    fn has_lost_sight(&self, machine: &Machine, disk: &SimDisk) -> bool {
-        let names = disk.list(COMMIT_LOG).unwrap_or_default();
-        let segments = names.iter().filter_map(|name| name.strip_suffix(".log")?.parse::<u64>().ok());
-        segments.min().is_some_and(|oldest| oldest > self.known[machine.index].segment)
-    }
-
-    /// Records of the log that were not known.
-    fn fresh(&mut self, machine: &Machine, disk: &SimDisk) -> Result<Vec<Bytes>, StorageError> {
+    /// Records of the log that were not known, and whether it has let go of segments since the last look, whose records may
+    /// all be in tables by now.
+    fn fresh(&mut self, machine: &Machine, disk: &SimDisk) -> Result<(Vec<Bytes>, bool), StorageError> {
         let storage = &machine.config.storage;
         let shards = storage.shards.unwrap_or(1);
         let mut records = Vec::new();
-        if !disk.exists(COMMIT_LOG).unwrap_or(false) {
-            return Ok(records);
-        }
         let config = CommitLogConfig {
             total: storage.commitlog_total,
             segment: u32::try_from(storage.commitlog_segment).unwrap_or(u32::MAX),
         };
         let flushed = vec![Position::START; usize::from(shards)];
-        let (_, replay) = CommitLog::open(Arc::new(disk.clone()), config, &flushed)?;
+        let (log, replay) = CommitLog::open(Arc::new(disk.clone()), config, &flushed)?;
         let known = &mut self.known[machine.index];
+        let has_lost_sight = log.begin().segment > known.segment;
         replay.run(*known, Loss::Refuse, |position, record| {
             *known = Position { segment: position.segment, offset: position.offset + 1 };
             if let Ok(Some((_, mutation))) = parse_record(record, shards) {
@@ -115,19 +106,13 @@ impl Ledger {
             }
             Ok::<_, StorageError>(())
         })?;
-        Ok(records)
+        Ok((records, has_lost_sight))
     }
 
     fn operation(&mut self, table: &Table, mutation: &Mutation) -> usize {
         // Nothing has expired at the beginning of time.
         let shown = present(&mutation.delta, table, Timestamp::MIN, false).map(|shown| shown.found);
-        let named = shown.ok().and_then(|found| match found {
-            kula_coordinator::Found::Nothing => None,
-            kula_coordinator::Found::One(value) => (self.operation_of)(&value.value),
-            kula_coordinator::Found::Siblings { siblings, .. } => {
-                siblings.first().and_then(|sibling| (self.operation_of)(&sibling.value.value))
-            }
-        });
+        let named = shown.ok().and_then(|found| operations_of(&found).first().copied());
         let deleting = self.deleting.get(&(mutation.table, mutation.key.clone())).map(Vec::as_slice);
         match (named, deleting) {
             (Some(operation), _) => operation,
@@ -139,8 +124,6 @@ impl Ledger {
         }
     }
 }
-
-const COMMIT_LOG: &str = "commitlog";
 
 /// A repair's mutation brings what others wrote, under an id of its own that stands nowhere in it.
 fn is_a_clients(table: &Table, mutation: &Mutation) -> bool {

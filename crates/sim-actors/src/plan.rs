@@ -73,8 +73,8 @@ impl What {
 
 /// Whole nodes are slower to simulate.
 const LASTS_MAX: Micros = 40 * SECOND;
-/// Between two faults, at the least on average.
-const FAULT_MEAN: Micros = 4 * SECOND;
+/// Between two orderly stops, on average.
+const STOP_EVERY: Micros = 16 * SECOND;
 
 impl Plan {
     pub fn of(seed: u64) -> Plan {
@@ -98,14 +98,14 @@ impl Plan {
                 what: What::Level1(kind),
             })
             .collect();
-        let mut at = random.next() % (4 * FAULT_MEAN);
+        let mut at = random.next() % STOP_EVERY;
         while at < lasts && !faults.is_empty() {
             faults.push(Planned {
                 at,
                 lasts: SECOND + random.next() % (6 * SECOND),
                 what: What::Stop { machine: random.below(nodes) },
             });
-            at += random.next() % (8 * FAULT_MEAN);
+            at += random.next() % (2 * STOP_EVERY);
         }
         faults.sort_by_key(|fault| fault.at);
         Plan {

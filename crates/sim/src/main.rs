@@ -3,9 +3,11 @@
 use clap::Parser;
 use kula_fault::Mutant;
 use kula_sim::{
-    Plan, Report, run,
+    Plan, Report,
+    plan::FaultKind,
+    run,
     shrink::shrink,
-    suite::{Goal, Suite, canary, hunts},
+    suite::{Goal, Suite, canary, hunts, never_met},
     time::SECOND,
 };
 use std::{
@@ -52,8 +54,8 @@ const CI_WITHIN: Duration = Duration::from_secs(330);
 /// What CI is to reach, and the time it may take for it: its machines are shared.
 const CI_GOAL: Goal = Goal { seeds: 1_000, loaded_hours: 100 };
 const CI_AT_MOST: Duration = Duration::from_secs(460);
-/// Violations printed of one seed.
-const VIOLATIONS_MAX: usize = 4;
+/// One seed in so many is run twice, and must make the same history.
+const TWICE_ONE_IN: u64 = 20;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -77,20 +79,11 @@ fn many(arguments: &Arguments) -> ExitCode {
         if arguments.ci { Some(CI_WITHIN) } else { arguments.minutes.map(|minutes| Duration::from_secs(60 * minutes)) };
     let seeds = if within.is_some() { u64::MAX / 2 } else { arguments.seeds };
     let goal = arguments.ci.then_some((CI_GOAL, CI_AT_MOST));
-    let suite = Suite { first: arguments.first, seeds, within, goal, threads: arguments.threads };
-    let outcome = suite.run();
-    outcome.print();
-    for (seed, violations) in &outcome.failed {
-        println!("\nseed {seed} fails: cargo xtask sim --seed {seed}");
-        violations.iter().take(VIOLATIONS_MAX).for_each(|violation| println!("  {violation}"));
-    }
-    for seed in &outcome.apart {
-        println!("\nseed {seed} made two different histories: something reads a clock, a die or an address");
-    }
-    let never = suite.never_met(&outcome);
-    if !never.is_empty() {
-        println!("\nnever met: {}", never.join(", "));
-    }
+    let (first, threads) = (arguments.first, arguments.threads);
+    let suite = Suite { first, seeds, within, goal, twice_one_in: TWICE_ONE_IN, threads };
+    let outcome = suite.run(|seed| run(&Plan::of(seed), false).into());
+    let never = never_met(&outcome);
+    outcome.print(&FaultKind::NAMES, &never, "cargo xtask sim");
     if goal.is_some_and(|(goal, _)| !goal.is_reached(outcome.seeds, outcome.loaded)) {
         // Not a failure: how fast a shared machine is says nothing of the code.
         println!(
@@ -119,7 +112,8 @@ fn mutants(arguments: &Arguments) -> ExitCode {
     let wanted = |mutant: &Mutant| arguments.only.as_ref().is_none_or(|only| format!("{mutant:?}").contains(only));
     let mutants: Vec<Mutant> = Mutant::ALL.iter().copied().filter(wanted).collect();
     let living = AtomicUsize::new(0);
-    hunts(&mutants, MUTANT_SEEDS, arguments.threads, |mutant, found| match found {
+    let run_one = |mutant, seed| run(&Plan { mutant: Some(mutant), ..Plan::of(seed) }, false).violations;
+    hunts(&mutants, MUTANT_SEEDS, arguments.threads, run_one, |mutant, found| match found {
         Some((seed, found)) => {
             let found: String = found.chars().take(FOUND_SHOWN).collect();
             println!("{:<24} dies at seed {seed}: {found}", format!("{mutant:?}"));

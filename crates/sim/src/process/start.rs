@@ -12,7 +12,7 @@ use crate::{
     time::{SimClock, micros},
 };
 use kula_catalog::CatalogError;
-use kula_clock::{Clock, Random};
+use kula_clock::{Clock, Dice, Random, SeededDice};
 use kula_disk::{SimDisk, log::Loss};
 use kula_fault::{Mutant, planted};
 use kula_gossip::{About, GossipConfig, Membership, machine};
@@ -22,10 +22,7 @@ use kula_ring::{Beginning, Drawn, Join, Opening, RingError};
 use kula_storage::{StorageConfig, StorageError};
 use kula_transport::Myself;
 use kula_types::{Actor, ClusterId, Token};
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A machine as it is configured.
 #[derive(Clone, Debug)]
@@ -101,10 +98,8 @@ pub fn start(
     let introduction = myself.introduction(&kula_ring::admission(&ring, &BTreeMap::new()));
     let (now, wall) = (clock.mono(), clock.wall());
     let about = About { http_address: "-".into(), dc: me.dc.clone(), rack: me.rack.clone(), weight: me.weight };
-    let dice = Mutex::new(Random::new(random.next()));
-    #[allow(clippy::cast_precision_loss, reason = "a die")]
-    let roll = move || (dice.lock().unwrap_or_else(PoisonError::into_inner).next() >> 11) as f64 / (1u64 << 53) as f64;
-    let peers = Peers::new(myself, backoff(roll));
+    let dice = SeededDice::new(random.next());
+    let peers = Peers::new(myself, backoff(move || dice.roll()));
     let (replay_sharding, hlc) = (opened.engine.sharding, Arc::clone(&opened.hlc));
     let (identity_file, sync, engine, _) = opened.into_parts();
     let shard_count = engine.shards.len();

@@ -192,6 +192,11 @@ impl CommitLog {
         self.log.bytes()
     }
 
+    /// All records that are still there lie at or behind this.
+    pub fn begin(&self) -> Position {
+        self.log.begin()
+    }
+
     /// All records so far lie before this.
     pub fn end(&self) -> Position {
         self.log.end()
