@@ -126,7 +126,7 @@ impl Oracle {
     /// What it finds of that after a start with this ring: of a version that is decided nobody is promised anything.
     pub fn recalled(&mut self, machine: usize, ring_version: u64, found: &Acceptor) {
         let known = self.promised.get(&machine).filter(|known| known.version > ring_version);
-        if let Some(known) = known.filter(|known| *known != found) {
+        if let Some(known) = known.filter(|known| !covers(found, known)) {
             let what = format!("n{} promised {known:?}, and recalls {found:?}", machine + 1);
             self.violated(what);
         }
@@ -725,4 +725,48 @@ pub fn subsets(count: usize, size: usize) -> Vec<Vec<usize>> {
         .filter(|mask| mask.count_ones() as usize == size)
         .map(|mask| (0..count).filter(|index| mask >> index & 1 == 1).collect())
         .collect()
+}
+
+/// Whether an acceptor that was recalled keeps every word of one that was told. More than that is lawful: what failed inside a
+/// call of the disk was told to nobody, and may stand there.
+fn covers(found: &Acceptor, told: &Acceptor) -> bool {
+    let keeps_vote = match (&told.vote, &found.vote) {
+        (None, _) => true,
+        (Some(told), Some(found)) => found == told || found.ballot > told.ballot,
+        (Some(_), None) => false,
+    };
+    found.version == told.version && found.promised >= told.promised && keeps_vote
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kula_wire::{
+        Blob,
+        verbs::ring::{Ballot, Vote},
+    };
+
+    /// Seed 91 of a day: a machine died inside the call that stored a promise, and came back with it.
+    #[test]
+    fn a_recalled_acceptor_may_know_more_than_was_told_and_nothing_less() {
+        let ballot = |round: u64| Ballot { round, node: kula_types::NodeId(uuid::Uuid::nil()) };
+        let vote =
+            |round: u64, ring: &'static [u8]| Vote { ballot: ballot(round), ring: Blob(Bytes::from_static(ring)) };
+        let acceptor =
+            |promised: u64, vote: Option<Vote>| Acceptor { version: 4, promised: Some(ballot(promised)), vote };
+        let told = acceptor(23, Some(vote(20, b"a")));
+        for lawful in [told.clone(), acceptor(25, Some(vote(20, b"a"))), acceptor(25, Some(vote(25, b"b")))] {
+            assert!(covers(&lawful, &told), "{lawful:?}");
+        }
+        for less in [
+            acceptor(22, Some(vote(20, b"a"))),
+            acceptor(25, None),
+            acceptor(25, Some(vote(20, b"b"))),
+            acceptor(25, Some(vote(19, b"b"))),
+            Acceptor { version: 3, ..told.clone() },
+            Acceptor::of(4),
+        ] {
+            assert!(!covers(&less, &told), "{less:?}");
+        }
+    }
 }
