@@ -6,7 +6,7 @@ use crate::{
 };
 use futures::future::BoxFuture;
 use kula_actor::{Backoff, Door, Escalation, Intensity, Place, Registry, Reply, Snapshot, Strategy, Supervisor};
-use kula_clock::{Hlc, ManualClock};
+use kula_clock::{Hlc, ManualClock, Told};
 use kula_disk::{
     SimDisk,
     sim::{Fault, Survivors, Target},
@@ -41,8 +41,15 @@ fn name(text: &str) -> Name {
 /// A node that nobody talks to.
 fn nobody(registry: &Registry, clock: Arc<ManualClock>) -> (Gossip, Peers) {
     let me = ring_of(1).nodes[0].clone();
-    let myself =
-        Myself { cluster_name: "test".into(), node: me.id, life: Life(1), boot: 1, name: me.name, address: me.address };
+    let myself = Myself {
+        cluster_name: "test".into(),
+        node: me.id,
+        life: Life(1),
+        boot: 1,
+        name: me.name,
+        address: me.address,
+        lease_found: None,
+    };
     let about = About { http_address: "127.0.0.1:7070".into(), dc: me.dc, rack: me.rack, weight: me.weight };
     let membership = Membership::alone(myself.introduction(&Admission::default()), about);
     let transport = kula_transport::Spawn {
@@ -51,6 +58,7 @@ fn nobody(registry: &Registry, clock: Arc<ManualClock>) -> (Gossip, Peers) {
         net: Arc::new(NoNet),
         listener: Box::new(NoNet),
         clock,
+        told: Arc::new(Told::new(None, false)),
         roll: Arc::new(|| 0.5),
         places: vec![Place::Local],
         log: slog::Logger::root(slog::Discard, slog::o!()),

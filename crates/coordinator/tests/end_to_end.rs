@@ -9,7 +9,7 @@ use kula_actor::{
     Supervisor,
 };
 use kula_catalog::{CatalogActor, SchemaHandle};
-use kula_clock::{Clock, Hlc, ManualClock, SystemDice};
+use kula_clock::{Clock, Hlc, ManualClock, SystemDice, Told};
 use kula_coordinator::{
     Applied, Change, CoordinatorError, Coordinators, Found, NoPeers, PeerSender, Read, ReadAnswer, ReplicaOutcome,
     Target, Write, WriteAnswer,
@@ -209,6 +209,7 @@ impl Below {
             boot: 1,
             name: me.name.clone(),
             address: me.address.clone(),
+            lease_found: None,
         };
         let about =
             About { http_address: "127.0.0.1:7080".into(), dc: me.dc.clone(), rack: me.rack.clone(), weight: 1 };
@@ -220,6 +221,7 @@ impl Below {
             net: Arc::new(OsNet),
             listener: OsNet.listen("127.0.0.1:0").await.unwrap(),
             clock: clock.clone(),
+            told: Arc::new(Told::new(None, false)),
             roll: Arc::new(|| 0.5),
             places: vec![Place::Local],
             log: log.clone(),

@@ -46,6 +46,8 @@ list! {
         ChecksumIgnored,
         /// A copy of a directory is welcome beside the original.
         CopyWelcomed,
+        /// P2: a node that comes back with an older directory is welcome.
+        OlderDiskWelcomed,
         // disk
         /// P1, R39: the log is never synced.
         NoSync,

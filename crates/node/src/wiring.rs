@@ -32,7 +32,7 @@ use kula_ring::{Drawn, Join, Opening, RingHandle};
 use kula_schema::Schema;
 use kula_storage::{Identity, OpenedStorage, Places};
 use kula_transport::Myself;
-use kula_types::{Mono, NodeId};
+use kula_types::{Mono, NodeId, Timestamp};
 use serde_json::json;
 use slog::{Logger, o};
 use std::{collections::BTreeMap, future::Future, io, net::SocketAddr, sync::Arc};
@@ -42,7 +42,7 @@ use std::{collections::BTreeMap, future::Future, io, net::SocketAddr, sync::Arc}
 pub struct StartOptions {
     /// Listen beyond loopback without authentication.
     pub insecure: bool,
-    /// Start although the commit log is damaged before valid records.
+    /// Start although the commit log is damaged before valid records, or peers know that the directory went back.
     pub accept_loss: bool,
 }
 
@@ -94,7 +94,7 @@ pub async fn assemble(
     }
     let (talk, values) = (threads.place(), threads.place());
     let boot = dice.draw().map_err(|_| kula_ring::RingError::Entropy)?;
-    let myself = door.myself(config, &identity, boot);
+    let myself = door.myself(config, &identity, boot, storage.told.found());
     let admission = kula_ring::admission(&ring, &BTreeMap::new());
     let transport = kula_transport::Spawn {
         me: myself.clone(),
@@ -102,6 +102,7 @@ pub async fn assemble(
         net,
         listener: door.listener,
         clock: clock.clone(),
+        told: storage.told.clone(),
         roll: roll.clone(),
         places: vec![talk.clone()],
         log: actor_log("transport"),
@@ -275,7 +276,7 @@ impl PeerDoor {
         }
     }
 
-    fn myself(&self, config: &Config, identity: &Identity, boot: u64) -> Myself {
+    fn myself(&self, config: &Config, identity: &Identity, boot: u64, lease_found: Option<Timestamp>) -> Myself {
         Myself {
             cluster_name: config.cluster.clone(),
             node: identity.node,
@@ -283,6 +284,7 @@ impl PeerDoor {
             boot,
             name: config.node.name.to_string(),
             address: self.address.clone(),
+            lease_found,
         }
     }
 }

@@ -39,6 +39,7 @@ impl World {
         self.end_process(machine, false);
         let of = &mut self.machines[machine];
         of.disk = image;
+        of.is_older = true;
         (of.disk_faults, of.may_fence, of.crashes_inside) = (0, false, false);
         self.oracle.rolled_back(machine, ledger);
         self.losses += 1;
@@ -80,6 +81,7 @@ impl World {
         std::mem::swap(&mut low.disk, &mut high.disk);
         std::mem::swap(&mut low.node, &mut high.node);
         std::mem::swap(&mut low.is_rotten, &mut high.is_rotten);
+        std::mem::swap(&mut low.is_older, &mut high.is_older);
         std::mem::swap(&mut low.is_log_rotten, &mut high.is_log_rotten);
         std::mem::swap(&mut low.accepts_loss, &mut high.accepts_loss);
         for machine in [one, other] {

@@ -29,7 +29,7 @@ const START: &str = "said at a start, never as an answer";
 const STOPPING: &str = "a simulated process is killed, it does not stop in order";
 
 /// What a run of many seeds must have met.
-pub const ALL: [&str; 45] = [
+pub const ALL: [&str; 46] = [
     "coordinator: UnknownTable",
     "coordinator: LevelNotAllowed",
     "coordinator: NotThereYet",
@@ -70,6 +70,7 @@ pub const ALL: [&str; 45] = [
     "refusal: SameNodeIdOtherBoot",
     "refusal: StrangerAtMembersAddress",
     "refusal: AnotherNode",
+    "refusal: WentBack",
     "start: storage IdentityDamaged",
     "start: storage ManifestDamaged",
     "start: storage LogDamaged",
@@ -230,6 +231,7 @@ pub fn cut(why: &Cut) -> Met {
 
 pub fn refusal(refusal: &Refusal) -> Met {
     match refusal {
+        Refusal::WentBack { .. } => Sometimes("refusal: WentBack"),
         Refusal::SameNodeIdOtherBoot { .. } => Sometimes("refusal: SameNodeIdOtherBoot"),
         Refusal::StrangerAtMembersAddress { .. } => Sometimes("refusal: StrangerAtMembersAddress"),
         Refusal::AnotherNode { .. } => Sometimes("refusal: AnotherNode"),

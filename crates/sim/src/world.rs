@@ -22,7 +22,7 @@ use kula_disk::{
 use kula_fault::{Mutant, inside, planted};
 use kula_lattice::{Mutation, Partition};
 use kula_storage::{StorageError, SyncMode};
-use kula_types::{Map, NodeId};
+use kula_types::{Map, NodeId, Timestamp};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -82,6 +82,8 @@ pub struct Machine {
     pub is_outcast: bool,
     /// An older image of its disk, and what it had said is durable then.
     pub past: Option<(SimDisk, Ledger)>,
+    /// Its disk is an older image of itself, and nobody has accepted that yet.
+    pub is_older: bool,
     /// Bytes of its disk were damaged: it may have lost hints, and may answer that it cannot read.
     pub is_rotten: bool,
     /// Its disk said of a write or a sync that it was done, and it was not.
@@ -140,6 +142,8 @@ pub struct World {
     pub handing_over: Option<usize>,
     /// Which client's write a mutation is.
     pub by_machine: Map<NodeId, usize>,
+    /// By process and peer: which of the peer's processes said how far its clock is leased.
+    told: Map<(u64, NodeId), (u64, Timestamp)>,
     pub started: u64,
     /// How often data was lost that somebody had been told of.
     pub losses: u64,
@@ -167,6 +171,7 @@ impl World {
             requests: Map::default(),
             handing_over: None,
             by_machine: Map::default(),
+            told: Map::default(),
             started: 0,
             losses: 0,
             // A cluster forms in peace.
@@ -333,6 +338,34 @@ impl World {
         }
     }
 
+    /// Whose directory is older than what its node said when it was here before is not welcome.
+    fn linked(&mut self, by: ProcessId, node: NodeId, boot: u64, lease_found: Option<Timestamp>) {
+        let Some((told_by, told)) = self.told.get(&(by.boot, node)).copied() else { return };
+        if told_by != boot && lease_found.is_some_and(|found| found < told) {
+            let (by, older) = (by.machine + 1, self.by_machine.get(&node).map_or(0, |machine| machine + 1));
+            self.oracle
+                .violated(format!("n{by} speaks with n{older}, whose directory is older than what it told n{by}"));
+        }
+    }
+
+    /// A node is refused for its directory. Its operator has no newer one, accepts the loss, and starts it again.
+    fn went_back(&mut self, heard_by: usize, node: NodeId) {
+        let Some(machine) = self.by_machine.get(&node).copied() else { return };
+        // A copy hears it of itself.
+        if self.machines[heard_by].is_outcast || self.machines[machine].process.is_none() {
+            return;
+        }
+        let of = &mut self.machines[machine];
+        if !of.is_older && !of.lied {
+            return self.oracle.violated(format!("n{} is refused as older, and its disk is what it was", machine + 1));
+        }
+        self.trace.count("older disks refused");
+        of.accepts_loss = true;
+        self.end_process(machine, true);
+        let after = SECOND + self.random.next() % (5 * SECOND);
+        self.schedule(after, Happening::Start { machine });
+    }
+
     fn seen(&mut self, process: ProcessId, seen: Seen) {
         let name = process.machine + 1;
         match seen {
@@ -408,10 +441,14 @@ impl World {
                 self.trace.count("links changed");
                 self.trace.line(self.now, || format!("n{name} {what}"));
             }
-            Seen::Linked if self.machines[process.machine].is_outcast => {
+            Seen::Linked { .. } if self.machines[process.machine].is_outcast => {
                 self.oracle.violated(format!("n{name} is welcome somewhere, and is a copy, or lost its disk"))
             }
-            Seen::Linked => {}
+            Seen::Linked { node, boot, lease_found } => self.linked(process, node, boot, lease_found),
+            Seen::ToldLease { node, boot, leased } => {
+                self.told.insert((process.boot, node), (boot, leased));
+            }
+            Seen::WentBack { node } => self.went_back(process.machine, node),
             Seen::Flushed { bytes } => {
                 self.trace.count("flushes");
                 self.trace.mix(bytes);
@@ -492,7 +529,7 @@ impl World {
                 self.trace.line(now, || format!("n{} starts with ring {}", machine + 1, process.ring.version));
                 let node = process.node;
                 let of = &mut self.machines[machine];
-                of.accepts_loss = false;
+                of.is_older &= !std::mem::take(&mut of.accepts_loss);
                 if !of.is_outcast {
                     self.by_machine.insert(node, machine);
                     self.oracle.recalled(machine, process.ring.version, &process.recalled);
@@ -652,6 +689,7 @@ impl Machine {
             dies_at_ack: None,
             is_outcast: false,
             past: None,
+            is_older: false,
             is_rotten: false,
             lied: false,
             is_log_rotten: false,

@@ -24,6 +24,8 @@ const FORMAT: Format = Format { magic: *b"KULAIDEN", version: 1 };
 const PAYLOAD_BYTES: usize = 128;
 /// A lease of this value means: none yet. It is no timestamp.
 const NO_LEASE: i64 = i64::MIN;
+/// Of what was told: nothing yet. No clock shows it.
+const NOTHING_TOLD: i64 = 0;
 
 /// What the identity file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct Identity {
     pub shard_bits: u8,
     /// No stamp above this was ever given. `None`: no stamp was given at all.
     pub lease: Option<Timestamp>,
+    /// No peer was told of a lease above this (`kula_clock::Told`). `None`: none was told anything.
+    pub told: Option<Timestamp>,
 }
 
 /// The identity file of a directory that this process holds.
@@ -63,6 +67,7 @@ impl IdentityFile {
                     shards,
                     shard_bits: limits::SHARD_BITS,
                     lease: None,
+                    told: None,
                 };
                 atomic::write_atomic(&*disk, FILE, FORMAT, &encode(&identity))?;
                 identity
@@ -87,12 +92,12 @@ impl IdentityFile {
         }
     }
 
-    /// Makes the clock's lease durable up to `lease`; never shortens it.
-    pub fn extend_lease(&mut self, lease: Timestamp) -> Result<(), StorageError> {
+    /// Makes the clock's lease durable up to `lease`, and how much of it peers may be told of. Never shortens it.
+    pub fn extend_lease(&mut self, lease: Timestamp, told: Option<Timestamp>) -> Result<(), StorageError> {
         if self.current.lease >= Some(lease) {
             return Ok(());
         }
-        self.store(Identity { lease: Some(lease), ..self.current }).map_err(|error| match error {
+        self.store(Identity { lease: Some(lease), told, ..self.current }).map_err(|error| match error {
             StorageError::Disk(cause) => StorageError::LeaseLost { cause },
             error => error,
         })
@@ -144,6 +149,7 @@ fn encode(identity: &Identity) -> Vec<u8> {
     payload.extend_from_slice(&identity.shards.to_le_bytes());
     payload.push(identity.shard_bits);
     payload.extend_from_slice(&identity.lease.map_or(NO_LEASE, Timestamp::micros).to_le_bytes());
+    payload.extend_from_slice(&identity.told.map_or(NOTHING_TOLD, Timestamp::micros).to_le_bytes());
     payload.resize(PAYLOAD_BYTES, 0);
     payload
 }
@@ -161,11 +167,16 @@ fn decode(payload: &[u8]) -> Result<Identity, StorageError> {
     let shards = u16::from_le_bytes(take(&mut rest)?);
     let [shard_bits] = take(&mut rest)?;
     let lease = i64::from_le_bytes(take(&mut rest)?);
-    if Sharding::new(shards, shard_bits).is_none() || bound > 1 || rest.iter().any(|byte| *byte != 0) {
+    let told = i64::from_le_bytes(take(&mut rest)?);
+    let lease = Timestamp::from_micros(lease).ok();
+    let told = (told != NOTHING_TOLD).then(|| Timestamp::from_micros(told)).transpose().map_err(damaged)?;
+    let is_whole = Sharding::new(shards, shard_bits).is_some() && bound <= 1 && rest.iter().all(|byte| *byte == 0);
+    // Nobody was told more than there was.
+    if !is_whole || told > lease {
         return Err(damaged("a field has a value that this version does not know"));
     }
     let cluster = (bound == 1).then_some(cluster);
-    Ok(Identity { node, cluster, life, shards, shard_bits, lease: Timestamp::from_micros(lease).ok() })
+    Ok(Identity { node, cluster, life, shards, shard_bits, lease, told })
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], StorageError> {
@@ -187,16 +198,17 @@ mod tests {
             shards: 4,
             shard_bits: 8,
             lease: Timestamp::from_micros(1_700_000_000_000_000).ok(),
+            told: Timestamp::from_micros(1_600_000_000_000_000).ok(),
         }
     }
 
     #[test]
     fn an_identity_reads_back_with_and_without_cluster_and_lease() {
-        for identity in [identity(), Identity { cluster: None, lease: None, ..identity() }] {
+        for identity in [identity(), Identity { cluster: None, lease: None, told: None, ..identity() }] {
             assert_eq!(decode(&encode(&identity)).unwrap(), identity);
         }
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        insta::assert_snapshot!(hex(&encode(&identity())), @"0123456789abcdef00112233445566778877665544332211010000000000000000000000000000000504000800401e18240a060000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000");
+        insta::assert_snapshot!(hex(&encode(&identity())), @"0123456789abcdef00112233445566778877665544332211010000000000000000000000000000000504000800401e18240a06000000a40731af05000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000");
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use crate::{
     Identity, IdentityFile, StorageConfig, StorageError, SyncMode,
     engine::{Engine, ReplayReport, Sharding},
 };
-use kula_clock::{Clock, Hlc};
+use kula_clock::{Clock, Hlc, Told};
 use kula_disk::{Disk, log::Loss};
 use kula_types::ClusterId;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ pub struct OpenedStorage {
     pub engine: Engine,
     /// The node's one clock. Its lease is durable, unless the disk is full: then it gives no stamp until there is room.
     pub hlc: Arc<Hlc>,
+    /// What peers were told of the lease, by which they see a directory that went back.
+    pub told: Arc<Told>,
     pub replay: ReplayReport,
 }
 
@@ -29,25 +31,34 @@ pub fn open(
 ) -> Result<OpenedStorage, StorageError> {
     config.check()?;
     let mut identity = IdentityFile::open_or_create(disk.clone(), config.shards)?;
-    let Identity { shards, shard_bits, lease, .. } = identity.identity();
+    let Identity { shards, shard_bits, lease, told, .. } = identity.identity();
     let sharding =
         Sharding::new(shards, shard_bits).ok_or_else(|| StorageError::IdentityDamaged { what: "its shards".into() })?;
     // No write is stamped before the first lease is durable.
     let (engine, replay) = Engine::open(disk, config, sharding, loss, lease.is_some())?;
     let hlc = Hlc::starting_above(lease);
-    match extend_lease(&mut identity, &hlc, clock) {
+    let told = Told::new(told, loss == Loss::Accept);
+    match extend_lease(&mut identity, &hlc, &told, clock) {
         // Reads need no stamp, so a full disk is no reason not to start.
         Ok(()) | Err(StorageError::DiskFull { .. }) => {}
         Err(error) => return Err(error),
     }
-    Ok(OpenedStorage { identity, sync: config.sync, engine, hlc: Arc::new(hlc), replay })
+    let (hlc, told) = (Arc::new(hlc), Arc::new(told));
+    Ok(OpenedStorage { identity, sync: config.sync, engine, hlc, told, replay })
 }
 
-/// Makes a longer lease durable, if one is due, and only then lets the clock use it.
-pub fn extend_lease(identity: &mut IdentityFile, hlc: &Hlc, clock: &dyn Clock) -> Result<(), StorageError> {
+/// Makes a longer lease durable, if one is due, and only then lets the clock use it and peers be told.
+pub fn extend_lease(
+    identity: &mut IdentityFile,
+    hlc: &Hlc,
+    told: &Told,
+    clock: &dyn Clock,
+) -> Result<(), StorageError> {
     let Some(lease) = hlc.lease_due(clock.wall()) else { return Ok(()) };
-    identity.extend_lease(lease)?;
+    let telling = told.next(lease);
+    identity.extend_lease(lease, telling)?;
     hlc.extend(lease);
+    told.is_durable(telling);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 //! `cargo run --release -p kula-transport --example echo`. Counts both halves: link, session, room and the asker.
 
 #[path = "../tests/nodes/house.rs"]
-#[allow(clippy::unwrap_used, reason = "furniture of the tests")]
+#[allow(clippy::unwrap_used, dead_code, reason = "furniture of the tests")]
 mod house;
 
 use bytes::Bytes;

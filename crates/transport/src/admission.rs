@@ -1,6 +1,6 @@
 //! Who may connect, and who is meant when a node says "I": the view that `ring` and `gossip` publish by way of wiring.
 
-use kula_types::{ClusterId, Life, Map, NodeId};
+use kula_types::{ClusterId, Life, Map, NodeId, Timestamp};
 use kula_wire::verbs::link::Introduction;
 
 /// What this node knows about who belongs. Given anew whenever it changes.
@@ -34,6 +34,8 @@ pub struct Myself {
     pub name: String,
     /// Where peers reach it: host and port.
     pub address: String,
+    /// As `Introduction::lease_found`.
+    pub lease_found: Option<Timestamp>,
 }
 
 impl Myself {
@@ -48,6 +50,7 @@ impl Myself {
             name: self.name.clone(),
             address: self.address.clone(),
             ring_version: admission.ring_version,
+            lease_found: self.lease_found,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 use futures::FutureExt;
 use kula_actor::{Backoff, Door, NurseryDoor, Place, Registry, Snapshot, Subscriber};
-use kula_clock::Clock;
+use kula_clock::{Clock, Told};
 use kula_net::Net;
 use kula_types::{Map, NodeId};
 use kula_wire::Room;
@@ -29,6 +29,7 @@ pub(crate) struct Shared {
     pub me: Myself,
     pub net: Arc<dyn Net>,
     pub clock: Arc<dyn Clock>,
+    pub told: Arc<Told>,
     pub backoff: Backoff,
     pub places: Vec<Place>,
     pub registry: Registry,
@@ -52,6 +53,7 @@ pub(crate) struct Parts {
     pub me: Myself,
     pub net: Arc<dyn Net>,
     pub clock: Arc<dyn Clock>,
+    pub told: Arc<Told>,
     pub backoff: Backoff,
     pub places: Vec<Place>,
     pub registry: Registry,
@@ -62,11 +64,12 @@ pub(crate) struct Parts {
 
 impl Shared {
     pub fn new(parts: Parts) -> Self {
-        let Parts { me, net, clock, backoff, places, registry, nursery, log, admission } = parts;
+        let Parts { me, net, clock, told, backoff, places, registry, nursery, log, admission } = parts;
         Shared {
             me,
             net,
             clock,
+            told,
             backoff,
             places,
             registry,
@@ -88,7 +91,7 @@ impl Shared {
     pub fn judge<T>(&self, judge: impl FnOnce(&mut World) -> T) -> T {
         let admission = self.admission.load();
         let mut roster = lock(&self.roster);
-        judge(&mut World { me: &self.me, admission: &admission, roster: &mut roster })
+        judge(&mut World { me: &self.me, admission: &admission, roster: &mut roster, told: &self.told })
     }
 
     pub fn register(&self, room: Room, subscriber: Subscriber<InboundBatch>) {

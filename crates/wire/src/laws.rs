@@ -188,6 +188,7 @@ fn the_bytes_of_protocol_version_1() {
         name: "n1".into(),
         address: "h:7".into(),
         ring_version: 5,
+        lease_found: Timestamp::from_micros(6).ok(),
     };
     let hello = Hello { protocol_min: 1, protocol_max: 2, introduction: introduction.clone() };
     let blob = |bytes: &'static [u8]| Blob(Bytes::from_static(bytes));
@@ -200,6 +201,7 @@ fn the_bytes_of_protocol_version_1() {
         Refusal::OtherClusterId { name: "a".into(), ours: cluster, theirs: cluster },
         Refusal::SameNodeIdOtherBoot { node, address: "h".into() },
         Refusal::LifeChanged { node },
+        Refusal::WentBack { node, behind_ms: 6 },
         Refusal::StrangerAtMembersAddress { address: "h".into(), member: "m".into() },
         Refusal::AnotherNode { address: "h".into(), expected: node, found: node },
         Refusal::Yourself,
@@ -208,7 +210,7 @@ fn the_bytes_of_protocol_version_1() {
         Refusal::Malformed,
     ];
     refusals.into_iter().for_each(|refusal| golden::<Result<Welcome, Refusal>>(&mut out, "refusal", &Err(refusal)));
-    golden(&mut out, "ping", &Ping);
+    golden(&mut out, "ping", &Ping { leased: Timestamp::from_micros(7).ok() });
     for fault in [
         Fault::Overloaded { path: "p".into(), depth: 1, cap: 2 },
         Fault::UnknownVerb { verb: 3 },
@@ -277,6 +279,7 @@ fn the_bytes_of_gossip() {
         name: "n1".into(),
         address: "h:7".into(),
         ring_version: 5,
+        lease_found: None,
     };
     let about = About { http_address: "h:8".into(), dc: "d".into(), rack: "r".into(), weight: 6 };
     let suspicion = Suspicion { target: node, generation: 7, refutation: 8, missed: 9 };

@@ -136,7 +136,8 @@ fn identities() -> Vec<Bytes> {
             file.bind_cluster(ClusterId(uuid::Uuid::from_u128(77))).unwrap();
         }
         if let Some(micros) = leased {
-            file.extend_lease(Timestamp::from_micros(micros).unwrap()).unwrap();
+            let lease = Timestamp::from_micros(micros).unwrap();
+            file.extend_lease(lease, Some(lease)).unwrap();
         }
         Bytes::from(read_atomic(&disk, "identity", IDENTITY).unwrap().unwrap())
     };
@@ -150,7 +151,7 @@ fn identity(input: &Input, meter: &Meter) -> bool {
     let Ok(mut file) = opened else { return false };
     let found = file.identity();
     if found.lease < Some(Timestamp::MAX) {
-        file.extend_lease(Timestamp::MAX).unwrap();
+        file.extend_lease(Timestamp::MAX, found.told).unwrap();
     }
     drop(file);
     let again = IdentityFile::open_or_create(shared, Some(found.shards)).unwrap().identity();

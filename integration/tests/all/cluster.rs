@@ -113,8 +113,15 @@ impl<'a> Cluster<'a> {
 
     /// Starts it again; does not wait.
     pub fn spawn(&mut self, number: usize) {
+        self.spawn_with(number, &[]);
+    }
+
+    /// The same with these further arguments for this once.
+    pub fn spawn_with(&mut self, number: usize, further: &[&str]) {
         assert!(self.nodes[number - 1].is_none(), "it runs");
-        self.nodes[number - 1] = Some(Node::spawn(self.places.of(number), (self.command)(number)));
+        let mut command = (self.command)(number);
+        command.args(further);
+        self.nodes[number - 1] = Some(Node::spawn(self.places.of(number), command));
     }
 
     /// Starts it again and waits until it is ready.

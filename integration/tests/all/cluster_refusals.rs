@@ -113,6 +113,53 @@ fn a_wiped_node_at_a_members_address_is_refused_by_name() {
     cluster.assert_calm();
 }
 
+// Promise: P2
+#[test]
+fn a_member_that_comes_back_with_an_older_directory_is_refused_by_name_until_its_loss_is_accepted() {
+    let Some(_) = binary() else { return };
+    let places = Places::new("cluster_older", 3);
+    let mut cluster = Cluster::start(&places);
+    let (data, backup) = (places.of(3).data(), places.home.member("backup", "-").data());
+    cluster.stop(3);
+    fs::create_dir_all(backup.parent().unwrap()).unwrap();
+    copy(&data, &backup);
+    cluster.restart(3);
+    cluster.wait_whole();
+    for key in 0..20 {
+        let path = format!("/kv/kv/default/k{key}");
+        assert_eq!(cluster.node(3).ask("PUT", &path, &[("Kula-Consistency", "two")], b"new").status, 204);
+    }
+    // A clock's lease is extended, and told, once a second.
+    std::thread::sleep(Duration::from_secs(4));
+    cluster.kill(3);
+    fs::remove_dir_all(&data).unwrap();
+    copy(&backup, &data);
+    let words = ["directory from before", "--accept-loss"];
+    let is_told = |times: usize| lines(places.of(3), "link_down", &words).len() >= times;
+    cluster.spawn(3);
+    wait_for("both sides to say so", SOON, || {
+        let says = |number| !lines(places.of(number), "peer_refused", &words).is_empty();
+        says(1) && says(2) && is_told(2)
+    });
+    // What it stores from now on does not make up for what it lacks.
+    std::thread::sleep(Duration::from_secs(3));
+    cluster.kill(3);
+    cluster.spawn(3);
+    wait_for("its next process to be refused too", SOON, || is_told(4));
+    let status = cluster.node(1).ask("GET", "/v1/status", &[], b"").text();
+    assert!(status.contains("K0205") && words.iter().all(|word| status.contains(word)), "{status}");
+    for key in 0..20 {
+        let read =
+            cluster.node(1).ask("GET", &format!("/kv/kv/default/k{key}"), &[("Kula-Consistency", "quorum")], b"");
+        assert_eq!(read.text(), "new");
+    }
+    cluster.kill(3);
+    cluster.spawn_with(3, &["--accept-loss"]);
+    cluster.wait_ready(3);
+    cluster.wait_whole();
+    assert_healthy(&cluster);
+}
+
 /// The bytes of a frame.
 fn frame(kind: Kind, verb: u16, request: u64, body: Bytes) -> Vec<u8> {
     let mut bytes = BytesMut::new();
@@ -131,6 +178,7 @@ fn hello() -> Vec<u8> {
         name: "n77".into(),
         address: "127.77.0.77:7000".into(),
         ring_version: 0,
+        lease_found: None,
     };
     let hello = Hello { protocol_min: PROTOCOL_MIN, protocol_max: PROTOCOL_MAX, introduction };
     frame(Kind::Request, Hello::CODE, 1, encode(&hello).unwrap())
@@ -208,9 +256,10 @@ fn a_peer_that_stops_reading_is_cut_and_takes_no_memory() {
     stream.read_exact(&mut [0]).unwrap();
     // Asks without end, now and then with a large body that no room can use, and reads nothing.
     let body = Bytes::from(vec![7; 1 << 20]);
+    let ping = encode(&Ping { leased: None }).unwrap();
     let asks = (2u64..).map(|number| match number % 1_024 {
         0 => frame(Kind::Request, 0x0501, number, body.clone()),
-        _ => frame(Kind::Request, Ping::CODE, number, Bytes::new()),
+        _ => frame(Kind::Request, Ping::CODE, number, ping.clone()),
     });
     stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
     let (began, mut highest, mut sent) = (Instant::now(), 0, 0);

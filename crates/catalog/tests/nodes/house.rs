@@ -7,7 +7,7 @@ use kula_actor::{
     Subscriber, Supervisor, child, supervised,
 };
 use kula_catalog::{CatalogActor, CatalogError, CreateKeyspace, CreateTable, SchemaHandle};
-use kula_clock::{Hlc, SystemClock};
+use kula_clock::{Hlc, SystemClock, Told};
 use kula_disk::SimDisk;
 use kula_gossip::{About, Gossip, GossipConfig, GossipEvent, Membership};
 use kula_net::{Net, OsNet};
@@ -106,6 +106,7 @@ impl Node {
             boot,
             name: me.name.clone(),
             address: me.address.clone(),
+            lease_found: None,
         };
         let (registry, clock) = (Registry::new(), Arc::new(SystemClock::new()));
         let log = slog::Logger::root(slog::Discard, slog::o!());
@@ -118,6 +119,7 @@ impl Node {
             net: Arc::new(OsNet),
             listener,
             clock: Arc::<SystemClock>::clone(&clock),
+            told: Arc::new(Told::new(None, false)),
             roll: Arc::clone(&roll),
             places: vec![Place::Local],
             log: log.clone(),

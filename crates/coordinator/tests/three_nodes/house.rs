@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use kula_actor::{Backoff, Door, Intensity, MailboxConfig, Place, Registry, Reply, Snapshot, Strategy, Supervisor};
-use kula_clock::{Clock, SystemClock, SystemDice};
+use kula_clock::{Clock, SystemClock, SystemDice, Told};
 use kula_coordinator::{
     Change, CoordinatorError, Coordinators, Found, PeerSender, Read, ReadAnswer, RemoteReplicas, Target, Write,
     WriteAnswer,
@@ -135,6 +135,7 @@ fn myself(number: usize, address: &str) -> Myself {
         boot: BOOT.fetch_add(1, Ordering::Relaxed),
         name: format!("n{number}"),
         address: address.into(),
+        lease_found: None,
     }
 }
 
@@ -173,6 +174,7 @@ impl Node {
             net: Arc::new(OsNet),
             listener: OsNet.listen(address).await.unwrap(),
             clock: clock.clone(),
+            told: Arc::new(Told::new(None, false)),
             roll: Arc::new(|| 0.5),
             places: vec![Place::Local],
             log: log(),

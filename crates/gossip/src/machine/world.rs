@@ -39,6 +39,7 @@ pub fn introduction(number: usize, boot: u64) -> Introduction {
         name: format!("n{number}"),
         address: format!("n{number}:7000"),
         ring_version: 0,
+        lease_found: None,
     }
 }
 

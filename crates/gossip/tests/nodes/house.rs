@@ -5,7 +5,7 @@ use kula_actor::{
     Backoff, Door, Intensity, KulaContext, MailboxConfig, OnPanic, Place, Registry, Snapshot, Strategy, Subscriber,
     Supervisor, child, supervised,
 };
-use kula_clock::SystemClock;
+use kula_clock::{SystemClock, Told};
 use kula_gossip::{About, Gossip, GossipConfig, GossipEvent, Membership, State};
 use kula_net::{Net, OsNet};
 use kula_transport::{Admission, Member, Myself, Peers};
@@ -94,7 +94,15 @@ impl Node {
         let address = |number: u8| format!("127.89.{house}.{number}:7311");
         let listener = OsNet.listen(&address(number)).await.unwrap();
         let (cluster_name, name) = ("test".to_owned(), format!("n{number}"));
-        let me = Myself { cluster_name, node: id(number), life: Life(1), boot, name, address: address(number) };
+        let me = Myself {
+            cluster_name,
+            node: id(number),
+            life: Life(1),
+            boot,
+            name,
+            address: address(number),
+            lease_found: None,
+        };
         let (registry, clock) = (Registry::new(), Arc::new(SystemClock::new()));
         let log = slog::Logger::root(slog::Discard, slog::o!());
         let dice = AtomicU64::new(u64::from(number));
@@ -107,6 +115,7 @@ impl Node {
                 net: Arc::new(OsNet),
                 listener,
                 clock: Arc::<SystemClock>::clone(&clock),
+                told: Arc::new(Told::new(None, false)),
                 roll: Arc::clone(&roll),
                 places: vec![Place::Local],
                 log: log.clone(),

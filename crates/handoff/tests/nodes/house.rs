@@ -6,7 +6,7 @@ use kula_actor::{
     Backoff, ChildSpec, Intensity, KulaContext, MailboxConfig, OnPanic, Pending, Place, Registry, Reply, Snapshot,
     Strategy, Subscriber, Supervisor, child, supervised,
 };
-use kula_clock::SystemClock;
+use kula_clock::{SystemClock, Told};
 use kula_disk::SimDisk;
 use kula_gossip::{Gossip, Membership};
 use kula_handoff::{Handoff, HandoffConfig, HandoffError, StoreHint};
@@ -104,7 +104,7 @@ impl Node {
         let listener = OsNet.listen("127.0.0.1:0").await.unwrap();
         let address = listener.address().unwrap();
         let (cluster_name, name) = ("test".to_owned(), format!("n{number}"));
-        let me = Myself { cluster_name, node: id(number), life: Life(1), boot: 1, name, address };
+        let me = Myself { cluster_name, node: id(number), life: Life(1), boot: 1, name, address, lease_found: None };
         let (registry, clock, applied) = (Registry::new(), Arc::new(SystemClock::new()), Applied::default());
         let log = slog::Logger::root(slog::Discard, slog::o!());
         let parts = Spawn {
@@ -113,6 +113,7 @@ impl Node {
             net: Arc::new(OsNet),
             listener,
             clock: Arc::<SystemClock>::clone(&clock),
+            told: Arc::new(Told::new(None, false)),
             roll: Arc::new(|| 0.0),
             places: vec![Place::Local],
             log: log.clone(),

@@ -2,7 +2,7 @@
 
 use crate::{client::Client, stack::Node};
 use kula_actor::{Backoff, Intensity, Place, Registry, Reply, Strategy, Supervisor};
-use kula_clock::{Clock, SystemClock};
+use kula_clock::{Clock, SystemClock, Told};
 use kula_net::{Net, OsNet};
 use kula_transport::{Admission, LinkState, Myself, Peers, TransportError};
 use kula_types::{Life, NodeId};
@@ -23,6 +23,7 @@ async fn stranger(clock: Arc<dyn Clock>) -> (Peers, Supervisor) {
         boot: 2,
         name: "n2".into(),
         address: listener.address().unwrap(),
+        lease_found: None,
     };
     let spawn = kula_transport::Spawn {
         me,
@@ -30,6 +31,7 @@ async fn stranger(clock: Arc<dyn Clock>) -> (Peers, Supervisor) {
         net: Arc::new(OsNet),
         listener,
         clock,
+        told: Arc::new(Told::new(None, false)),
         roll: Arc::new(|| 0.5),
         places: vec![Place::Local],
         log: log.clone(),

@@ -2,7 +2,7 @@
 //! talks to it as any client does.
 
 use kula_actor::{Backoff, Intensity, MailboxConfig, Place, Registry, Snapshot, Strategy, Supervisor};
-use kula_clock::{Clock, SystemClock, SystemDice};
+use kula_clock::{Clock, SystemClock, SystemDice, Told};
 use kula_coordinator::NoPeers;
 use kula_disk::{Disk, log::Loss, sim::SimDisk};
 use kula_gossip::{About, Gossip, Membership};
@@ -154,6 +154,7 @@ async fn wire(disk: Arc<dyn Disk>, wiring: Wiring) -> Wired {
         boot: 1,
         name: "n1".into(),
         address: me.address.clone(),
+        lease_found: None,
     };
     let about = About { http_address: "127.0.0.1:7080".into(), dc: "dc1".into(), rack: "a".into(), weight: 1 };
     let alone = Membership::alone(myself.introduction(&Admission::default()), about);
@@ -166,6 +167,7 @@ async fn wire(disk: Arc<dyn Disk>, wiring: Wiring) -> Wired {
         net: Arc::new(OsNet),
         listener,
         clock: clock.clone(),
+        told: Arc::new(Told::new(None, false)),
         roll: Arc::new(|| 0.5),
         places: vec![here.clone()],
         log: log.clone(),

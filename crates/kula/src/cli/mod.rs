@@ -148,7 +148,8 @@ pub struct Node {
     /// Listen beyond loopback although there is no authentication and no TLS
     #[arg(long)]
     pub insecure: bool,
-    /// Start although the commit log is damaged before valid records: accepts the loss of what the damage held
+    /// Start although the commit log is damaged before valid records, or the directory is older than what its peers know:
+    /// accepts the loss of what is missing
     #[arg(long)]
     pub accept_loss: bool,
     /// What becomes of the node when its launcher goes; for launchers

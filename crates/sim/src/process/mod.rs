@@ -325,8 +325,22 @@ pub enum Seen {
     Link {
         what: String,
     },
-    /// Another node welcomed this one.
-    Linked,
+    /// This node's link to another is up; the other's directory told so much of its lease when it was opened.
+    Linked {
+        node: NodeId,
+        boot: u64,
+        lease_found: Option<Timestamp>,
+    },
+    /// Another node's process said how far its clock is leased.
+    ToldLease {
+        node: NodeId,
+        boot: u64,
+        leased: Timestamp,
+    },
+    /// This node's directory, or that of one it refuses, is from before.
+    WentBack {
+        node: NodeId,
+    },
     Flushed {
         bytes: u64,
     },

@@ -8,6 +8,7 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use kula_actor::{Backoff, Reply};
+use kula_clock::Told;
 use kula_gossip::machine::Event as GossipEvent;
 use kula_transport::{
     Admission, Cut, Inbound, LinkState, Myself, PeerState, TransportError,
@@ -22,7 +23,7 @@ use kula_types::{Mono, NodeId};
 use kula_wire::{
     Frame, FrameDecoder, Kind, Lane, Room, decode, encode,
     limits::{FRAME_BYTES_MAX, HANDSHAKE_FRAME_BYTES_MAX},
-    verbs::link::{Fault, Hello, Introduction, Refusal, Welcome},
+    verbs::link::{Fault, Hello, Introduction, Ping, Refusal, Welcome},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,6 +36,7 @@ pub type WayBack = Reply<Result<Bytes, TransportError>>;
 
 pub struct Peers {
     pub me: Myself,
+    pub told: Arc<Told>,
     admission: Admission,
     roster: Roster,
     links: BTreeMap<String, Kept>,
@@ -64,6 +66,8 @@ struct Visitor {
     machine: Session,
     input: Input,
     peer: Option<NodeId>,
+    /// Of the peer's process.
+    boot: u64,
 }
 
 struct Input {
@@ -82,10 +86,11 @@ impl Input {
 }
 
 impl Peers {
-    pub fn new(me: Myself, backoff: Backoff) -> Peers {
+    pub fn new(me: Myself, told: Arc<Told>, backoff: Backoff) -> Peers {
         const _: () = assert!(HANDSHAKE_FRAME_BYTES_MAX <= FRAME_BYTES_MAX);
         Peers {
             me,
+            told,
             admission: Admission::default(),
             roster: Roster::default(),
             links: BTreeMap::new(),
@@ -116,8 +121,8 @@ impl Peers {
     }
 
     fn judge<T>(&mut self, judge: impl FnOnce(&mut World) -> T) -> T {
-        let Peers { me, admission, roster, .. } = self;
-        judge(&mut World { me, admission, roster })
+        let Peers { me, admission, roster, told, .. } = self;
+        judge(&mut World { me, admission, roster, told })
     }
 
     /// A member's own link wins over one that was dialled.
@@ -248,6 +253,10 @@ impl Process {
                 step.outs.push(Out::Connect { attempt, address: address.to_owned() });
             }
             Effect::Judge(body) => self.judge_welcome(address, &body, step),
+            Effect::Ping => {
+                let ping = encode(&Ping { leased: self.peers.told.upto() }).unwrap_or_default();
+                self.link(address, Event::Pinging { ping }, step);
+            }
             Effect::Answer(reply, answer) => {
                 if let Err(error) = &answer {
                     self.post.seen(Seen::Refused { what: refused::transport(error) });
@@ -278,7 +287,10 @@ impl Process {
     fn judge_welcome(&mut self, address: &str, body: &[u8], step: &mut Step) {
         let welcome = match decode::<Result<Welcome, Refusal>>(body) {
             Ok(Ok(welcome)) => welcome,
-            Ok(Err(refusal)) => return self.link(address, Event::Broken(Cut::Refused(refusal)), step),
+            Ok(Err(refusal)) => {
+                self.peers.judge(|world| world.heard_refusal(&refusal));
+                return self.link(address, Event::Broken(Cut::Refused(refusal)), step);
+            }
             Err(error) => return self.link(address, Event::Broken(Cut::Garbage(error.to_string())), step),
         };
         let Some(link) = self.peers.links.get(address) else { return };
@@ -304,7 +316,7 @@ impl Process {
     /// `LinkEvent::Up`, to whoever listens.
     fn link_up(&mut self, peer: &Introduction) {
         self.post.seen(Seen::Link { what: format!("link up to {}", peer.name) });
-        self.post.seen(Seen::Linked);
+        self.post.seen(Seen::Linked { node: peer.node, boot: peer.boot, lease_found: peer.lease_found });
         self.post.message(Message::Gossip { event: Box::new(GossipEvent::Linked { node: peer.node }) });
         let event = kula_ring::Event::Seen { node: peer.node, version: Some(peer.ring_version) };
         self.post.message(Message::Ring { event: Box::new(event) });
@@ -322,6 +334,9 @@ impl Process {
             _ => LinkState::Down { why: why.to_string() },
         };
         let (seat, name) = (link.seat.take(), link.name.clone());
+        if let Cut::Refused(Refusal::WentBack { node, .. }) | Cut::Refusing(Refusal::WentBack { node, .. }) = why {
+            self.post.seen(Seen::WentBack { node: *node });
+        }
         if let Some(node) = seat {
             self.peers.roster.leave(node);
             if was_up {
@@ -342,7 +357,7 @@ impl Process {
 
     pub(super) fn accepted(&mut self, connection: ConnectionId, step: &mut Step) {
         let machine = Session::new("transport/session", self.now());
-        self.peers.sessions.insert(connection, Visitor { machine, input: Input::new(), peer: None });
+        self.peers.sessions.insert(connection, Visitor { machine, input: Input::new(), peer: None, boot: 0 });
         self.after_session(connection, step);
     }
 
@@ -396,7 +411,19 @@ impl Process {
         match visitor.machine.hear(now, frame)? {
             Heard::Done => {}
             Heard::Hello { request, body } => self.judge_hello(connection, request, &body, step),
+            Heard::Pinged { body } => self.pinged(connection, &body)?,
             Heard::Inbound { room, frame } => self.gather(connection, room, frame, step),
+        }
+        Ok(())
+    }
+
+    fn pinged(&mut self, connection: ConnectionId, body: &[u8]) -> Result<(), Cut> {
+        let Ping { leased } = decode(body).map_err(|error| Cut::Garbage(error.to_string()))?;
+        let Some(visitor) = self.peers.sessions.get(&connection) else { return Ok(()) };
+        let boot = visitor.boot;
+        if let (Some(node), Some(leased)) = (visitor.peer, leased) {
+            self.peers.judge(|world| world.heard_lease(node, leased));
+            self.post.seen(Seen::ToldLease { node, boot, leased });
         }
         Ok(())
     }
@@ -414,7 +441,7 @@ impl Process {
         let Some(visitor) = self.peers.sessions.get_mut(&connection) else { return };
         let mut knocked = None;
         if let (Ok(_), Ok(hello)) = (&judged, &hello) {
-            visitor.peer = Some(hello.introduction.node);
+            (visitor.peer, visitor.boot) = (Some(hello.introduction.node), hello.introduction.boot);
             visitor.input.decoder.trust();
             knocked = Some(hello.introduction.node);
         }

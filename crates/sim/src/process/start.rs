@@ -94,12 +94,13 @@ pub fn start(
         boot: id.boot,
         name: host.name.clone(),
         address: host.address.clone(),
+        lease_found: opened.told.found(),
     };
     let introduction = myself.introduction(&kula_ring::admission(&ring, &BTreeMap::new()));
     let (now, wall) = (clock.mono(), clock.wall());
     let about = About { http_address: "-".into(), dc: me.dc.clone(), rack: me.rack.clone(), weight: me.weight };
     let dice = SeededDice::new(random.next());
-    let peers = Peers::new(myself, backoff(move || dice.roll()));
+    let peers = Peers::new(myself, Arc::clone(&opened.told), backoff(move || dice.roll()));
     let (replay_sharding, hlc) = (opened.engine.sharding, Arc::clone(&opened.hlc));
     let (identity_file, sync, engine, _) = opened.into_parts();
     let shard_count = engine.shards.len();

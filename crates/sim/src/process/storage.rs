@@ -404,7 +404,7 @@ impl Process {
     // The identity's.
 
     pub(super) fn lease_tick(&mut self, step: &mut Step) {
-        let extended = extend_lease(&mut self.identity, &self.hlc, &*self.clock);
+        let extended = extend_lease(&mut self.identity, &self.hlc, &self.peers.told, &*self.clock);
         self.fence_unless_full(extended, step);
         step.later.push((micros(limits::LEASE_CHECK), Message::LeaseTick));
     }

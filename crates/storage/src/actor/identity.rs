@@ -3,13 +3,14 @@
 use crate::{BindCluster, ExtendLease, GetIdentity, Identity, IdentityFile, StorageError, limits, open::extend_lease};
 use actix::{Actor, AsyncContext, Handler, Message};
 use kula_actor::KulaContext;
-use kula_clock::{Clock, Hlc};
+use kula_clock::{Clock, Hlc, Told};
 use slog::Logger;
 use std::sync::Arc;
 
 pub struct IdentityActor {
     file: IdentityFile,
     hlc: Arc<Hlc>,
+    told: Arc<Told>,
     clock: Arc<dyn Clock>,
     log: Logger,
 }
@@ -27,12 +28,13 @@ impl Message for GetIdentity {
 }
 
 impl IdentityActor {
-    pub(super) fn new(file: IdentityFile, hlc: Arc<Hlc>, clock: Arc<dyn Clock>, log: Logger) -> Self {
-        IdentityActor { file, hlc, clock, log }
+    pub(super) fn new(file: IdentityFile, hlc: Arc<Hlc>, told: Arc<Told>, clock: Arc<dyn Clock>, log: Logger) -> Self {
+        IdentityActor { file, hlc, told, clock, log }
     }
 
     fn extend(&mut self, ctx: &mut KulaContext<Self>) -> Result<(), StorageError> {
-        extend_lease(&mut self.file, &self.hlc, &*self.clock).inspect_err(|error| self.fence_unless_full(error, ctx))
+        let extended = extend_lease(&mut self.file, &self.hlc, &self.told, &*self.clock);
+        extended.inspect_err(|error| self.fence_unless_full(error, ctx))
     }
 
     /// A full disk passes, and so does a lack of file descriptors; any other failure leaves it open what the disk holds.

@@ -65,7 +65,7 @@ pub fn spawn(
     clock: Arc<dyn Clock>,
     log: &slog::Logger,
 ) -> (StorageDoors, Vec<ChildSpec>) {
-    let OpenedStorage { identity, sync, engine, hlc, replay } = opened;
+    let OpenedStorage { identity, sync, engine, hlc, told, replay } = opened;
     let Engine { disk, sharding, shards, commit_log, .. } = engine;
     assert_eq!(places.shards.len(), shards.len(), "a place for each shard");
     let mailbox = |cap| MailboxConfig { cap };
@@ -77,7 +77,7 @@ pub fn spawn(
     let (actor_clock, actor_log) = (clock.clone(), logger(path));
     let (identity_door, identity_child) =
         child_once(registry, path, mailbox(limits::IDENTITY_MAILBOX), places.identity, move || {
-            IdentityActor::new(identity, hlc, actor_clock, actor_log)
+            IdentityActor::new(identity, hlc, told, actor_clock, actor_log)
         });
 
     let path = "storage/commitlog";

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::admission::Member;
-use kula_types::{ClusterId, Life, Map};
+use kula_clock::Told;
+use kula_types::{ClusterId, Life, Map, Timestamp};
 
 fn id(number: u8) -> NodeId {
     NodeId(uuid::Uuid::from_bytes([number; 16]))
@@ -13,7 +14,15 @@ fn cluster(number: u8) -> ClusterId {
 }
 
 fn myself() -> Myself {
-    Myself { cluster_name: "c".into(), node: id(1), life: Life(1), boot: 11, name: "n1".into(), address: "h1:7".into() }
+    Myself {
+        cluster_name: "c".into(),
+        node: id(1),
+        life: Life(1),
+        boot: 11,
+        name: "n1".into(),
+        address: "h1:7".into(),
+        lease_found: None,
+    }
 }
 
 /// n1 and n2 are members.
@@ -36,16 +45,17 @@ fn introduction() -> Introduction {
         name: "n2".into(),
         address: "h2:7".into(),
         ring_version: 3,
+        lease_found: None,
     }
 }
 
 /// What both sides say to a node that introduces itself so, while another process of n2 is connected from `seat` if one is.
 fn both_sides(introduction: &Introduction, seat: Option<u64>) -> Result<(), Refusal> {
-    let (me, admission) = (myself(), admission());
+    let (me, admission, told) = (myself(), admission(), Told::new(None, false));
     let judged = |judge: &dyn Fn(&mut World) -> Result<(), Refusal>| {
         let mut roster = Roster::default();
         seat.into_iter().for_each(|boot| roster.enter(id(2), boot, "h2:7").unwrap());
-        judge(&mut World { me: &me, admission: &admission, roster: &mut roster })
+        judge(&mut World { me: &me, admission: &admission, roster: &mut roster, told: &told })
     };
     let hello = Hello { protocol_min: PROTOCOL_MIN, protocol_max: PROTOCOL_MAX, introduction: introduction.clone() };
     let welcome = Welcome { protocol: PROTOCOL_MAX, introduction: introduction.clone() };
@@ -118,10 +128,10 @@ fn protocols_settle_on_the_highest_both_know_or_are_told_who_is_older() {
 
 #[test]
 fn a_welcome_in_a_version_nobody_offered_is_malformed() {
-    let (me, admission) = (myself(), admission());
+    let (me, admission, told) = (myself(), admission(), Told::new(None, false));
     for protocol in [PROTOCOL_MIN - 1, PROTOCOL_MAX + 1] {
         let mut roster = Roster::default();
-        let mut world = World { me: &me, admission: &admission, roster: &mut roster };
+        let mut world = World { me: &me, admission: &admission, roster: &mut roster, told: &told };
         let welcome = Welcome { protocol, introduction: introduction() };
         assert_eq!(judge_welcome(&mut world, "h2:7", None, &welcome), Err(Refusal::Malformed), "{protocol}");
     }
@@ -129,8 +139,8 @@ fn a_welcome_in_a_version_nobody_offered_is_malformed() {
 
 #[test]
 fn a_link_that_finds_another_node_says_whom_it_expected() {
-    let (me, admission, mut roster) = (myself(), admission(), Roster::default());
-    let mut world = World { me: &me, admission: &admission, roster: &mut roster };
+    let (me, admission, told, mut roster) = (myself(), admission(), Told::new(None, false), Roster::default());
+    let mut world = World { me: &me, admission: &admission, roster: &mut roster, told: &told };
     let welcome = Welcome { protocol: PROTOCOL_MAX, introduction: introduction() };
     let (expected, found) = (id(4), id(2));
     let refused = judge_welcome(&mut world, "h4:7", Some(expected), &welcome);
@@ -139,8 +149,8 @@ fn a_link_that_finds_another_node_says_whom_it_expected() {
 
 #[test]
 fn who_was_refused_holds_no_seat() {
-    let (me, admission, mut roster) = (myself(), admission(), Roster::default());
-    let mut world = World { me: &me, admission: &admission, roster: &mut roster };
+    let (me, admission, told, mut roster) = (myself(), admission(), Told::new(None, false), Roster::default());
+    let mut world = World { me: &me, admission: &admission, roster: &mut roster, told: &told };
     let hello = |boot: u64, life: u64| Hello {
         protocol_min: PROTOCOL_MIN,
         protocol_max: PROTOCOL_MAX,
@@ -151,4 +161,62 @@ fn who_was_refused_holds_no_seat() {
     assert!(judge_hello(&mut world, &hello(3, 1)).is_err());
     world.roster.leave(id(2));
     assert!(judge_hello(&mut world, &hello(3, 1)).is_ok(), "the first one is gone");
+}
+
+// Promise: P2
+#[test]
+fn a_directory_from_before_is_refused_by_name_until_its_loss_is_accepted() {
+    let (me, admission, told, mut roster) = (myself(), admission(), Told::new(None, false), Roster::default());
+    let mut world = World { me: &me, admission: &admission, roster: &mut roster, told: &told };
+    let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000).unwrap();
+    // A process of n2 connects, says how far its clock is leased, and ends.
+    let mut runs = |boot: u64, found: Option<i64>, says: &[i64]| {
+        let introduction = Introduction { boot, lease_found: found.map(at), ..introduction() };
+        let welcome = Welcome { protocol: PROTOCOL_MAX, introduction };
+        judge_welcome(&mut world, "h2:7", None, &welcome)?;
+        says.iter().for_each(|leased| world.heard_lease(id(2), at(*leased)));
+        let again = judge_welcome(&mut world, "h2:7", None, &welcome);
+        assert_eq!(again, Ok(()), "a second connection, after it said more than it found");
+        (0..2).for_each(|_| world.roster.leave(id(2)));
+        Ok(())
+    };
+    let went_back = |behind_ms: u64| Err(Refusal::WentBack { node: id(2), behind_ms });
+    assert_eq!(runs(1, Some(10), &[10, 12, 11]), Ok(()), "nobody knows better");
+    assert_eq!(runs(2, Some(11), &[]), went_back(1_000), "what was heard last counts least");
+    assert_eq!(runs(3, Some(12), &[12, 60]), Ok(()), "a restart finds what was told at least");
+    assert_eq!(runs(4, Some(11), &[]), went_back(49_000));
+    assert_eq!(runs(5, None, &[11, 20]), Ok(()), "its operator accepts the loss");
+    assert_eq!(runs(6, Some(20), &[20]), Ok(()), "which is not held against it again");
+    assert_eq!(runs(7, Some(19), &[]), went_back(1_000), "but the next one is");
+}
+
+#[test]
+fn the_leases_of_members_that_are_connected_are_remembered() {
+    let (me, admission, told, mut roster) = (myself(), admission(), Told::new(None, false), Roster::default());
+    (2..9).for_each(|number| roster.enter(id(number), 1, "h:7").unwrap());
+    let mut world = World { me: &me, admission: &admission, roster: &mut roster, told: &told };
+    (1..=9).for_each(|number| world.heard_lease(id(number), Timestamp::MAX));
+    let known = (1..=9).filter(|number| roster.went_back(id(*number), 2, Some(Timestamp::MIN)).is_some());
+    assert_eq!(known.collect::<Vec<u8>>(), [2]);
+}
+
+// Promise: P2
+#[test]
+fn a_member_that_welcomes_us_proves_our_directory_and_one_that_knows_better_ends_that() {
+    let (me, admission, mut roster) = (myself(), admission(), Roster::default());
+    let told = Told::new(Some(Timestamp::MIN), false);
+    let mut world = World { me: &me, admission: &admission, roster: &mut roster, told: &told };
+    let tells = || told.next(Timestamp::MAX) == Some(Timestamp::MAX);
+    let mut welcome = |introduction| {
+        judge_welcome(&mut world, "h2:7", None, &Welcome { protocol: PROTOCOL_MAX, introduction }).unwrap();
+    };
+    welcome(Introduction { node: id(3), address: "h3:7".into(), ..introduction() });
+    assert!(!tells(), "a newcomer knows nothing of us");
+    welcome(introduction());
+    assert!(tells());
+    let other = Refusal::WentBack { node: id(2), behind_ms: 1 };
+    world.heard_refusal(&other);
+    assert!(tells(), "it means another");
+    world.heard_refusal(&Refusal::WentBack { node: id(1), behind_ms: 1 });
+    assert!(!tells());
 }

@@ -9,7 +9,8 @@ use crate::{
     admission::{Admission, Myself},
     roster::Roster,
 };
-use kula_types::NodeId;
+use kula_clock::Told;
+use kula_types::{NodeId, Timestamp};
 use kula_wire::{
     PROTOCOL_MAX, PROTOCOL_MIN,
     verbs::link::{Hello, Introduction, Refusal, Welcome},
@@ -20,6 +21,24 @@ pub struct World<'a> {
     pub me: &'a Myself,
     pub admission: &'a Admission,
     pub roster: &'a mut Roster,
+    /// What members think of our own directory.
+    pub told: &'a Told,
+}
+
+impl World<'_> {
+    /// A peer refuses us.
+    pub fn heard_refusal(&mut self, refusal: &Refusal) {
+        if matches!(refusal, Refusal::WentBack { node, .. } if *node == self.me.node) {
+            self.told.refused();
+        }
+    }
+
+    /// A peer pinged.
+    pub fn heard_lease(&mut self, node: NodeId, leased: Timestamp) {
+        if self.admission.members.contains_key(&node) {
+            self.roster.heard_lease(node, leased);
+        }
+    }
 }
 
 /// The first words of the side that connected.
@@ -45,7 +64,7 @@ fn settle(ours: (u8, u8), theirs: (u8, u8)) -> Result<u8, Refusal> {
     }
 }
 
-/// Judges the side that was reached at `address`, where `expected` should be if it is said. On `Ok` its seat is taken.
+/// It welcomed us. Judges the side that was reached at `address`, where `expected` should be if it is said. On `Ok` its seat is taken.
 pub fn judge_welcome(
     world: &mut World,
     address: &str,
@@ -60,12 +79,18 @@ pub fn judge_welcome(
         Some(expected) if expected != found => {
             Err(Refusal::AnotherNode { address: address.to_owned(), expected, found })
         }
-        _ => judge(world, &welcome.introduction),
+        _ => {
+            judge(world, &welcome.introduction)?;
+            if world.admission.members.contains_key(&found) {
+                world.told.welcomed();
+            }
+            Ok(())
+        }
     }
 }
 
 fn judge(world: &mut World, they: &Introduction) -> Result<(), Refusal> {
-    let World { me, admission, roster } = world;
+    let World { me, admission, roster, .. } = world;
     if !they.is_sound() {
         return Err(Refusal::Malformed);
     }
@@ -85,7 +110,12 @@ fn judge(world: &mut World, they: &Introduction) -> Result<(), Refusal> {
     }
     match admission.members.get(&node) {
         Some(member) if member.life.is_some_and(|life| life != they.life) => return Err(Refusal::LifeChanged { node }),
-        Some(_) => {}
+        Some(_) => {
+            if let Some(behind) = roster.went_back(node, they.boot, they.lease_found) {
+                let behind_ms = u64::try_from(behind.as_millis()).unwrap_or(u64::MAX).max(1);
+                return Err(Refusal::WentBack { node, behind_ms });
+            }
+        }
         None => {
             let owner = admission.members.iter().find(|(_, member)| member.address == they.address);
             if let Some((_, member)) = owner {

@@ -22,7 +22,7 @@ use kula_net::Socket;
 use kula_types::NodeId;
 use kula_wire::{
     decode, encode,
-    verbs::link::{Refusal, Welcome},
+    verbs::link::{Ping, Refusal, Welcome},
 };
 use slog::{debug, info, warn};
 use std::{
@@ -201,6 +201,11 @@ impl LinkActor {
             match effect {
                 Effect::Connect => self.connecting = Some(self.shared.net.connect(&self.address)),
                 Effect::Judge(body) => self.judge(&body),
+                Effect::Ping => {
+                    let ping = Ping { leased: self.shared.told.upto() };
+                    // One plain field; a ping that could not be encoded is cut by the peer.
+                    self.step(Event::Pinging { ping: encode(&ping).unwrap_or_default() });
+                }
                 Effect::Answer(reply, answer) => reply.send(answer),
                 Effect::Cut { why, was_up, again } => self.cut(why, was_up, again),
             }
@@ -210,7 +215,10 @@ impl LinkActor {
     fn judge(&mut self, body: &[u8]) {
         let welcome = match decode::<Result<Welcome, Refusal>>(body) {
             Ok(Ok(welcome)) => welcome,
-            Ok(Err(refusal)) => return self.step(Event::Broken(Cut::Refused(refusal))),
+            Ok(Err(refusal)) => {
+                self.shared.judge(|world| world.heard_refusal(&refusal));
+                return self.step(Event::Broken(Cut::Refused(refusal)));
+            }
             Err(error) => return self.step(Event::Broken(Cut::Garbage(error.to_string()))),
         };
         let judged = self.shared.judge(|world| judge_welcome(world, &self.address, self.expected, &welcome));

@@ -42,6 +42,11 @@ pub enum Event<W> {
     Broken(Cut),
     /// The peer has just connected to us: it is there.
     Knocked,
+    /// The answer to `Effect::Ping`.
+    Pinging {
+        /// The body of a `Ping`.
+        ping: Bytes,
+    },
     Send(Parcel<W>),
     Heard(Frame),
 }
@@ -51,6 +56,8 @@ pub enum Effect<W> {
     Connect,
     /// To be judged; then `Welcomed`, or `Broken`.
     Judge(Bytes),
+    /// It is time to ask for a sign of life: `Pinging`.
+    Ping,
     /// The connection, if there is one, is to be closed. The link waits until `again`.
     Cut {
         why: Cut,
@@ -120,6 +127,7 @@ impl<W> Machine<W> {
                     *until = now;
                 }
             }
+            Event::Pinging { ping } => self.own(Ping::CODE, ping),
             Event::Send(parcel) => self.send(parcel, effects),
             Event::Heard(frame) => self.hear(now, frame, effects),
         }
@@ -177,7 +185,7 @@ impl<W> Machine<W> {
             State::Up { .. } => {
                 if self.ping_at <= now {
                     self.ping_at = now.after(limits::HEARTBEAT_EVERY);
-                    self.own(Ping::CODE, Bytes::new());
+                    effects.push(Effect::Ping);
                 }
                 if self.sweep_at <= now {
                     self.sweep_at = now.after(limits::SWEEP_EVERY);

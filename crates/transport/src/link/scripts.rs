@@ -35,7 +35,12 @@ impl Story {
 
     fn step(&mut self, event: Event<&'static str>) -> Vec<String> {
         let mut effects = Vec::new();
-        self.machine.step(Mono::from_millis(self.now), event, &mut effects);
+        let now = Mono::from_millis(self.now);
+        self.machine.step(now, event, &mut effects);
+        if effects.iter().any(|effect| matches!(effect, Effect::Ping)) {
+            effects.retain(|effect| !matches!(effect, Effect::Ping));
+            self.machine.step(now, Event::Pinging { ping: Bytes::new() }, &mut effects);
+        }
         effects.into_iter().map(line).collect()
     }
 
@@ -54,6 +59,7 @@ fn line(effect: Effect<&'static str>) -> String {
     match effect {
         Effect::Connect => "connect".into(),
         Effect::Judge(_) => "judge".into(),
+        Effect::Ping => "ping".into(),
         Effect::Cut { why, was_up, again } => format!("cut: {why}; up {was_up}; again in {again:?}"),
         Effect::Answer(tag, answer) => format!("{tag}: {answer:?}"),
     }

@@ -20,7 +20,7 @@ use kula_net::Socket;
 use kula_types::NodeId;
 use kula_wire::{
     Frame, Kind, Room, decode, encode,
-    verbs::link::{Fault, Hello, Introduction, Refusal},
+    verbs::link::{Fault, Hello, Introduction, Ping, Refusal},
 };
 use slog::{debug, info, warn};
 use std::{
@@ -149,6 +149,7 @@ impl SessionActor {
             match self.machine.hear(now, frame)? {
                 Heard::Done => {}
                 Heard::Hello { request, body } => self.judge(request, &body),
+                Heard::Pinged { body } => self.pinged(&body)?,
                 Heard::Inbound { room, frame } => self.gather(room, frame, ctx),
             }
         }
@@ -177,6 +178,14 @@ impl SessionActor {
         let welcome = judged.is_ok();
         let answer = encode(&judged).unwrap_or_default();
         self.machine.answer_hello(self.shared.clock.mono(), request, answer, welcome);
+    }
+
+    fn pinged(&self, body: &[u8]) -> Result<(), Cut> {
+        let Ping { leased } = decode(body).map_err(|error| Cut::Garbage(error.to_string()))?;
+        if let (Some(peer), Some(leased)) = (self.peer(), leased) {
+            self.shared.judge(|world| world.heard_lease(peer, leased));
+        }
+        Ok(())
     }
 
     fn refused(&self, refusal: &Refusal, hello: Option<&Hello>) {

@@ -18,6 +18,8 @@ use kula_wire::{
 pub enum Heard {
     /// The body of a hello: to be judged, then `answer_hello`.
     Hello { request: u64, body: Bytes },
+    /// The body of a ping; it was answered.
+    Pinged { body: Bytes },
     /// For this room.
     Inbound { room: Room, frame: Frame },
     /// It has been answered, or wants nothing.
@@ -88,8 +90,9 @@ impl Machine {
         let Frame { lane, verb, request, .. } = frame;
         match (frame.kind, Room::of(verb)) {
             (Kind::Request, _) if verb == Ping::CODE => {
+                let body = frame.body.clone();
                 self.push(Frame { kind: Kind::Response, body: Bytes::new(), ..frame });
-                Ok(Heard::Done)
+                Ok(Heard::Pinged { body })
             }
             (Kind::Request, Some(room)) if room != Room::Link => {
                 if let Some((depth, cap)) = self.is_full() {
@@ -263,6 +266,16 @@ mod tests {
         while machine.next_frame().is_some() {}
         assert!(machine.reads());
         assert_eq!(machine.tick(late.after(limits::SILENCE_MAX)), Err(Cut::Silent));
+    }
+
+    #[test]
+    fn a_ping_is_answered_and_what_it_says_is_handed_on() {
+        let mut machine = up();
+        let body = Bytes::from_static(b"leased");
+        let ping = Frame { body: body.clone(), ..frame(Kind::Request, Ping::CODE, 2) };
+        assert_eq!(machine.hear(Mono::default(), ping), Ok(Heard::Pinged { body }));
+        let answer = machine.next_frame().unwrap();
+        assert_eq!((answer.kind, answer.request, answer.body.len()), (Kind::Response, 2, 0));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use kula_actor::{
     Backoff, Door, Intensity, KulaContext, MailboxConfig, OnPanic, Place, Registry, Reply, Strategy, Subscriber,
     Supervisor, child, supervised,
 };
-use kula_clock::{Clock, SystemClock};
+use kula_clock::{Clock, SystemClock, Told};
 use kula_net::{Net, OsNet};
 use kula_transport::{
     Admission, Inbound, InboundBatch, LinkState, Member, Myself, Peers, Spawn, TransportError, spawn,
@@ -75,6 +75,7 @@ pub struct Node {
     pub room: Door<EchoRoom>,
     pub seen: Seen,
     pub clock: Arc<SystemClock>,
+    pub told: Arc<Told>,
     pub me: Myself,
     stop: Option<oneshot::Sender<()>>,
     tree: JoinHandle<()>,
@@ -86,7 +87,7 @@ pub fn id(number: u8) -> NodeId {
 
 pub fn myself(number: u8, boot: u64, address: &str) -> Myself {
     let (cluster_name, name) = ("test".to_owned(), format!("n{number}"));
-    Myself { cluster_name, node: id(number), life: Life(1), boot, name, address: address.to_owned() }
+    Myself { cluster_name, node: id(number), life: Life(1), boot, name, address: address.to_owned(), lease_found: None }
 }
 
 impl Node {
@@ -103,12 +104,14 @@ impl Node {
         let listener = OsNet.listen(&me.address).await.unwrap();
         me.address = listener.address().unwrap();
         let (registry, clock, seen) = (Registry::new(), Arc::new(SystemClock::new()), Seen::default());
+        let told = Arc::new(Told::new(None, false));
         let parts = Spawn {
             me: me.clone(),
             admission: Admission::default(),
             net: Arc::new(OsNet),
             listener,
             clock: Arc::<SystemClock>::clone(&clock),
+            told: told.clone(),
             roll: Arc::new(|| 0.0),
             places: vec![Place::Local],
             log: log.clone(),
@@ -126,7 +129,7 @@ impl Node {
         specs.into_iter().for_each(|spec| tree.add(spec));
         let (stop, stopped) = oneshot::channel();
         let tree = spawn_local(async move { tree.run(stopped).await.unwrap() });
-        Node { peers, room, seen, clock, me, stop: Some(stop), tree }
+        Node { peers, room, seen, clock, told, me, stop: Some(stop), tree }
     }
 
     pub async fn stop(mut self) {

@@ -4,7 +4,7 @@ use crate::house::*;
 use bytes::{Bytes, BytesMut};
 use kula_clock::Clock;
 use kula_transport::{Admission, LinkState, Myself, RefusedPeer, limits};
-use kula_types::{ClusterId, Life};
+use kula_types::{ClusterId, Life, Timestamp};
 use kula_wire::{
     Frame, FrameDecoder, Kind, Lane, PROTOCOL_MAX, PROTOCOL_MIN, Verb, decode, encode,
     limits::HANDSHAKE_FRAME_BYTES_MAX,
@@ -73,6 +73,31 @@ fn a_changed_life_and_a_stranger_at_a_members_address_are_refused_by_name() {
         assert_eq!(refusal_of(&wiped, &a).await, expected);
         let refuses = || matches!(a.peers.link_state(id(2)), Some(LinkState::Refused(Refusal::AnotherNode { .. })));
         until(refuses).await;
+    });
+}
+
+// Promise: P2
+#[test]
+fn a_node_that_comes_back_with_an_older_directory_is_refused_by_name() {
+    in_system(async {
+        let (a, b) = (Node::start(1, 1, "127.88.29.1:0").await, Node::start(2, 2, "127.88.29.2:0").await);
+        introduce(&[&a, &b]);
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000).unwrap();
+        b.told.is_durable(Some(at(50)));
+        b.connected(1).await;
+        assert_eq!(b.echo(1).await.unwrap(), "hello", "a link's first ping goes before");
+        let address = b.me.address.clone();
+        b.stop().await;
+        let older = |found: Option<i64>, boot: u64| Myself { lease_found: found.map(at), ..myself(2, boot, &address) };
+        let restored = Node::start_as(older(Some(40), 3), 16).await;
+        assert_eq!(refusal_of(&restored, &a).await, Refusal::WentBack { node: id(2), behind_ms: 10_000 });
+        let refuses = || matches!(a.peers.link_state(id(2)), Some(LinkState::Refused(Refusal::WentBack { .. })));
+        until(refuses).await;
+        restored.stop().await;
+        let accepted = Node::start_as(older(None, 4), 16).await;
+        introduce(&[&a, &accepted]);
+        a.connected(2).await;
+        accepted.connected(1).await;
     });
 }
 

@@ -7,7 +7,7 @@ use crate::{
     limits::TEXT_BYTES_MAX,
     verb::{Lane, Verb},
 };
-use kula_types::{ClusterId, Life, NodeId};
+use kula_types::{ClusterId, Life, NodeId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Who a node says it is.
@@ -25,6 +25,9 @@ pub struct Introduction {
     pub address: String,
     /// The version of the ring it holds; 0 = none.
     pub ring_version: u64,
+    /// What this node's peers were told of its clock's lease, by the directory that this process opened: one that went back
+    /// shows by it. `None`: the directory was new, or its operator accepts that something is lost.
+    pub lease_found: Option<Timestamp>,
 }
 
 /// "Let me speak to you."
@@ -54,9 +57,14 @@ pub enum Refusal {
     /// A cloned directory, or one that two processes run from.
     #[error("node {node} already runs, at {address}: this is a copy of its directory")]
     SameNodeIdOtherBoot { node: NodeId, address: String },
-    /// The node's directory was declared damaged or rolled back since its peers last knew it.
+    /// The node's directory was declared damaged since its peers last knew it.
     #[error("node {node} is known with another life: its data is not what it was")]
     LifeChanged { node: NodeId },
+    /// Its directory is an older one than the node had: it lacks what was acknowledged since, and its acceptor's votes.
+    #[error(
+        "node {node} came back with a directory from before: the last {behind_ms} ms of it are missing (restore the newest, or accept the loss: --accept-loss)"
+    )]
+    WentBack { node: NodeId, behind_ms: u64 },
     /// A wiped directory, or a foreign node: replacing a member is a command, not an accident.
     #[error("{address} belongs to member {member:?}, whose directory this is not")]
     StrangerAtMembersAddress { address: String, member: String },
@@ -75,9 +83,13 @@ pub enum Refusal {
     Malformed,
 }
 
-/// Asks for a sign of life. Any other byte would do as well.
+/// Asks for a sign of life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ping;
+pub struct Ping {
+    /// How far the clock of the one who asks is leased: durable, so that its directory never says less. `None`: no member
+    /// has welcomed it yet.
+    pub leased: Option<Timestamp>,
+}
 
 /// In place of an answer. Only `Lost` leaves open whether the verb was obeyed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
