@@ -38,9 +38,10 @@ impl Told {
         Told { at_open, is_loss_accepted, standing: Mutex::new(Standing::Unproved), upto }
     }
 
-    /// What this process's introduction says. `None`: the directory is new, or its loss is accepted.
+    /// What this process's introduction says; `Timestamp::MIN`: nobody was told anything. `None`: no claim, for the loss of
+    /// what is missing is accepted.
     pub fn found(&self) -> Option<Timestamp> {
-        self.at_open.filter(|_| !self.is_loss_accepted)
+        (!self.is_loss_accepted).then(|| self.at_open.unwrap_or(Timestamp::MIN))
     }
 
     /// A member took this process for the node that it says it is.
@@ -121,6 +122,6 @@ mod tests {
         assert_eq!(extend(&told, 20), Some(at(10)), "a start that nobody met changes nothing");
         told.welcomed();
         assert_eq!(extend(&told, 30), Some(at(30)));
-        assert_eq!(Told::new(None, false).found(), None, "a new directory");
+        assert_eq!(Told::new(None, false).found(), Some(Timestamp::MIN), "a new directory claims what it has: nothing");
     }
 }

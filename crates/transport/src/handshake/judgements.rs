@@ -163,6 +163,9 @@ fn who_was_refused_holds_no_seat() {
     assert!(judge_hello(&mut world, &hello(3, 1)).is_ok(), "the first one is gone");
 }
 
+/// It had told nobody anything.
+const NEVER: i64 = 0;
+
 // Promise: P2
 #[test]
 fn a_directory_from_before_is_refused_by_name_until_its_loss_is_accepted() {
@@ -171,7 +174,8 @@ fn a_directory_from_before_is_refused_by_name_until_its_loss_is_accepted() {
     let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000).unwrap();
     // A process of n2 connects, says how far its clock is leased, and ends.
     let mut runs = |boot: u64, found: Option<i64>, says: &[i64]| {
-        let introduction = Introduction { boot, lease_found: found.map(at), ..introduction() };
+        let lease_found = found.map(|found| if found == NEVER { Timestamp::MIN } else { at(found) });
+        let introduction = Introduction { boot, lease_found, ..introduction() };
         let welcome = Welcome { protocol: PROTOCOL_MAX, introduction };
         judge_welcome(&mut world, "h2:7", None, &welcome)?;
         says.iter().for_each(|leased| world.heard_lease(id(2), at(*leased)));
@@ -180,9 +184,11 @@ fn a_directory_from_before_is_refused_by_name_until_its_loss_is_accepted() {
         (0..2).for_each(|_| world.roster.leave(id(2)));
         Ok(())
     };
-    let went_back = |behind_ms: u64| Err(Refusal::WentBack { node: id(2), behind_ms });
-    assert_eq!(runs(1, Some(10), &[10, 12, 11]), Ok(()), "nobody knows better");
+    let went_back = |behind_ms: u64| Err(Refusal::WentBack { node: id(2), behind_ms: Some(behind_ms) });
+    assert_eq!(runs(1, Some(NEVER), &[10, 12, 11]), Ok(()), "nobody knows better");
     assert_eq!(runs(2, Some(11), &[]), went_back(1_000), "what was heard last counts least");
+    let of_the_first_day = Err(Refusal::WentBack { node: id(2), behind_ms: None });
+    assert_eq!(runs(2, Some(NEVER), &[]), of_the_first_day);
     assert_eq!(runs(3, Some(12), &[12, 60]), Ok(()), "a restart finds what was told at least");
     assert_eq!(runs(4, Some(11), &[]), went_back(49_000));
     assert_eq!(runs(5, None, &[11, 20]), Ok(()), "its operator accepts the loss");
@@ -214,9 +220,9 @@ fn a_member_that_welcomes_us_proves_our_directory_and_one_that_knows_better_ends
     assert!(!tells(), "a newcomer knows nothing of us");
     welcome(introduction());
     assert!(tells());
-    let other = Refusal::WentBack { node: id(2), behind_ms: 1 };
+    let other = Refusal::WentBack { node: id(2), behind_ms: None };
     world.heard_refusal(&other);
     assert!(tells(), "it means another");
-    world.heard_refusal(&Refusal::WentBack { node: id(1), behind_ms: 1 });
+    world.heard_refusal(&Refusal::WentBack { node: id(1), behind_ms: None });
     assert!(!tells());
 }

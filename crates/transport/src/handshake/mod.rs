@@ -112,7 +112,8 @@ fn judge(world: &mut World, they: &Introduction) -> Result<(), Refusal> {
         Some(member) if member.life.is_some_and(|life| life != they.life) => return Err(Refusal::LifeChanged { node }),
         Some(_) => {
             if let Some(behind) = roster.went_back(node, they.boot, they.lease_found) {
-                let behind_ms = u64::try_from(behind.as_millis()).unwrap_or(u64::MAX).max(1);
+                let known = they.lease_found.filter(|found| *found != Timestamp::MIN);
+                let behind_ms = known.map(|_| u64::try_from(behind.as_millis()).unwrap_or(u64::MAX).max(1));
                 return Err(Refusal::WentBack { node, behind_ms });
             }
         }

@@ -90,7 +90,7 @@ fn a_node_that_comes_back_with_an_older_directory_is_refused_by_name() {
         b.stop().await;
         let older = |found: Option<i64>, boot: u64| Myself { lease_found: found.map(at), ..myself(2, boot, &address) };
         let restored = Node::start_as(older(Some(40), 3), 16).await;
-        assert_eq!(refusal_of(&restored, &a).await, Refusal::WentBack { node: id(2), behind_ms: 10_000 });
+        assert_eq!(refusal_of(&restored, &a).await, Refusal::WentBack { node: id(2), behind_ms: Some(10_000) });
         let refuses = || matches!(a.peers.link_state(id(2)), Some(LinkState::Refused(Refusal::WentBack { .. })));
         until(refuses).await;
         restored.stop().await;

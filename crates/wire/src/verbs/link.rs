@@ -26,7 +26,7 @@ pub struct Introduction {
     /// The version of the ring it holds; 0 = none.
     pub ring_version: u64,
     /// What this node's peers were told of its clock's lease, by the directory that this process opened: one that went back
-    /// shows by it. `None`: the directory was new, or its operator accepts that something is lost.
+    /// shows by it. `Timestamp::MIN`: nothing. `None`: its operator accepts that something is lost, and it makes no claim.
     pub lease_found: Option<Timestamp>,
 }
 
@@ -60,11 +60,10 @@ pub enum Refusal {
     /// The node's directory was declared damaged since its peers last knew it.
     #[error("node {node} is known with another life: its data is not what it was")]
     LifeChanged { node: NodeId },
-    /// Its directory is an older one than the node had: it lacks what was acknowledged since, and its acceptor's votes.
-    #[error(
-        "node {node} came back with a directory from before: the last {behind_ms} ms of it are missing (restore the newest, or accept the loss: --accept-loss)"
-    )]
-    WentBack { node: NodeId, behind_ms: u64 },
+    /// Its directory is an older one than the node had: it lacks what was acknowledged since, and its acceptor's votes. By how
+    /// much; `None`: it is from before the node's first words.
+    #[error("node {node} came back with a directory from before: {} (restore the newest, or accept the loss: --accept-loss)", missing(*behind_ms))]
+    WentBack { node: NodeId, behind_ms: Option<u64> },
     /// A wiped directory, or a foreign node: replacing a member is a command, not an accident.
     #[error("{address} belongs to member {member:?}, whose directory this is not")]
     StrangerAtMembersAddress { address: String, member: String },
@@ -102,6 +101,10 @@ pub enum Fault {
     Expired,
     /// The room gave no answer, or one that could not be sent.
     Lost,
+}
+
+fn missing(behind_ms: Option<u64>) -> String {
+    behind_ms.map_or("it had told nobody anything yet".into(), |behind| format!("its last {behind} ms are missing"))
 }
 
 impl Introduction {
