@@ -57,9 +57,9 @@ impl Told {
         *self.standing() = Standing::Older;
     }
 
-    /// What is to be stored with this lease; then `is_durable`.
+    /// What is to be stored with this lease; then `is_durable`. It never falls while the node is welcome.
     pub fn next(&self, lease: Timestamp) -> Option<Timestamp> {
-        if *self.standing() == Standing::Welcome { Some(lease) } else { self.at_open }
+        if *self.standing() == Standing::Welcome { self.upto().max(Some(lease)) } else { self.at_open }
     }
 
     pub fn is_durable(&self, told: Option<Timestamp>) {
@@ -101,6 +101,7 @@ mod tests {
         assert_eq!(told.upto(), Some(at(10)), "nothing that is not durable");
         assert_eq!(extend(&told, 30), Some(at(30)));
         assert_eq!((told.found(), told.upto()), (Some(at(10)), Some(at(30))));
+        assert_eq!(extend(&told, 25), Some(at(30)), "a clock that was set back takes nothing back");
     }
 
     // Promise: P2

@@ -94,10 +94,11 @@ impl IdentityFile {
 
     /// Makes the clock's lease durable up to `lease`, and how much of it peers may be told of. Never shortens it.
     pub fn extend_lease(&mut self, lease: Timestamp, told: Option<Timestamp>) -> Result<(), StorageError> {
-        if self.current.lease >= Some(lease) {
+        let identity = Identity { lease: self.current.lease.max(Some(lease)), told, ..self.current };
+        if identity == self.current {
             return Ok(());
         }
-        self.store(Identity { lease: Some(lease), told, ..self.current }).map_err(|error| match error {
+        self.store(identity).map_err(|error| match error {
             StorageError::Disk(cause) => StorageError::LeaseLost { cause },
             error => error,
         })
@@ -209,6 +210,19 @@ mod tests {
         }
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         insta::assert_snapshot!(hex(&encode(&identity())), @"0123456789abcdef00112233445566778877665544332211010000000000000000000000000000000504000800401e18240a06000000a40731af05000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000");
+    }
+
+    /// Seed 304452 of a day: a lease that was extended early, after the clock was set back, stored nothing.
+    #[test]
+    fn what_may_be_told_is_stored_though_the_lease_is_no_longer_one() {
+        let disk: Arc<dyn Disk> = Arc::new(kula_disk::SimDisk::new(1));
+        let at = |micros: i64| Timestamp::from_micros(micros).unwrap();
+        let mut file = IdentityFile::open_or_create(disk.clone(), Some(1)).unwrap();
+        file.extend_lease(at(100), None).unwrap();
+        file.extend_lease(at(90), Some(at(90))).unwrap();
+        drop(file);
+        let found = IdentityFile::open_or_create(disk, None).unwrap().identity();
+        assert_eq!((found.lease, found.told), (Some(at(100)), Some(at(90))));
     }
 
     proptest! {
