@@ -59,6 +59,7 @@ fn nobody(registry: &Registry, clock: Arc<ManualClock>) -> (Gossip, Peers) {
         listener: Box::new(NoNet),
         clock,
         told: Arc::new(Told::new(None, false)),
+        hlc: Arc::new(Hlc::starting_above(None)),
         roll: Arc::new(|| 0.5),
         places: vec![Place::Local],
         log: slog::Logger::root(slog::Discard, slog::o!()),

@@ -36,6 +36,8 @@ pub struct Hlc {
     last: AtomicI64,
     /// Stamps up to here are covered by the durable lease.
     bound: AtomicI64,
+    /// Where it began: `last` is a stamp of this life only above this.
+    floor: i64,
 }
 
 /// Why no stamp was given. Nothing has changed; renew the lease and ask again.
@@ -59,7 +61,7 @@ impl Hlc {
     pub fn starting_above(leased: Option<Timestamp>) -> Self {
         let leased = leased.filter(|_| !planted(Mutant::LeaseForgotten));
         let floor = leased.map_or(i64::MIN + 1, Timestamp::micros);
-        Hlc { last: AtomicI64::new(floor), bound: AtomicI64::new(floor) }
+        Hlc { last: AtomicI64::new(floor), bound: AtomicI64::new(floor), floor }
     }
 
     /// A fresh stamp, later than every other of this clock.
@@ -77,13 +79,23 @@ impl Hlc {
         }
     }
 
-    /// Merges a peer's stamp, so that what is written here after it was seen is ordered after it. A client's own
+    /// What goes with each message to another node: the later of physical time and the last stamp given or merged in this life.
+    /// Not the lease of the last one: it lies ahead of everybody, and is no stamp (ADR 0009).
+    pub fn reading(&self, wall: Timestamp) -> Timestamp {
+        let last = self.last.load(Ordering::Acquire);
+        if last > self.floor { wall.max(known(last)) } else { wall }
+    }
+
+    /// Merges a peer's reading, so that what is written here after it was seen is ordered after it. A client's own
     /// timestamp is never given to this.
     pub fn observe(&self, remote: Timestamp, wall: Timestamp) -> Observed {
         let ahead = remote.micros().saturating_sub(wall.micros());
         let ahead_max = i64::try_from(limits::REMOTE_AHEAD_MAX.as_micros()).unwrap_or(i64::MAX);
         if ahead > ahead_max {
             return Observed::TooFarAhead(Duration::from_micros(ahead.unsigned_abs()));
+        }
+        if planted(Mutant::ClockNotMerged) {
+            return Observed::Merged;
         }
         self.last.fetch_max(remote.micros().min(self.bound.load(Ordering::Acquire)), Ordering::AcqRel);
         Observed::Merged
@@ -176,6 +188,20 @@ mod tests {
 
     fn leased_ahead(leased: Timestamp, wall: i64) -> Duration {
         Duration::from_micros((leased.micros() - wall).unsigned_abs())
+    }
+
+    // Promise: R3
+    #[test]
+    fn others_are_shown_physical_time_or_what_this_life_stamped_and_never_the_lease_of_the_last() {
+        let clock = Hlc::starting_above(Some(at(2_000)));
+        clock.extend(at(9_000));
+        assert_eq!(clock.reading(at(1_000)), at(1_000));
+        assert_eq!(clock.observe(at(1_500), at(1_000)), Observed::Merged);
+        assert_eq!(clock.reading(at(1_000)), at(1_000), "below the lease nothing is stamped");
+        assert_eq!(clock.observe(at(2_500), at(2_400)), Observed::Merged);
+        assert_eq!(clock.reading(at(2_400)), at(2_500));
+        assert_eq!(clock.stamp(at(2_400)), Ok(at(2_501)));
+        assert_eq!(clock.reading(at(3_000)), at(3_000));
     }
 
     #[test]

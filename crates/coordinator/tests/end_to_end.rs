@@ -222,6 +222,7 @@ impl Below {
             listener: OsNet.listen("127.0.0.1:0").await.unwrap(),
             clock: clock.clone(),
             told: Arc::new(Told::new(None, false)),
+            hlc: Arc::clone(hlc),
             roll: Arc::new(|| 0.5),
             places: vec![Place::Local],
             log: log.clone(),

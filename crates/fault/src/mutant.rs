@@ -39,6 +39,8 @@ list! {
         StampRepeats,
         /// P14: a start forgets how far the last life may have stamped.
         LeaseForgotten,
+        /// R3: what other nodes' clocks show moves nobody's.
+        ClockNotMerged,
         /// R3: a start takes requests while its stamps lie ahead of everybody's (ADR 0009).
         SettleSkipped,
         // wire, transport

@@ -103,6 +103,7 @@ pub async fn assemble(
         listener: door.listener,
         clock: clock.clone(),
         told: storage.told.clone(),
+        hlc: storage.hlc.clone(),
         roll: roll.clone(),
         places: vec![talk.clone()],
         log: actor_log("transport"),

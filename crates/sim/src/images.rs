@@ -11,6 +11,8 @@ use crate::{
 };
 use kula_clock::Random;
 use kula_disk::{SimDisk, Survivors};
+use kula_storage::IdentityFile;
+use std::sync::Arc;
 
 /// Bytes that a torn or lost page has.
 const PAGE_BYTES: u64 = 4096;
@@ -38,8 +40,10 @@ impl World {
         let Some((image, ledger)) = self.machines[machine].past.take() else { return };
         self.end_process(machine, false);
         let of = &mut self.machines[machine];
+        let now = IdentityFile::open_or_create(Arc::new(of.disk.crash(Survivors::All)), None);
+        let told = now.ok().and_then(|file| file.identity().told);
+        of.is_older = of.is_older.max(Some(told));
         of.disk = image;
-        of.is_older = true;
         (of.disk_faults, of.may_fence, of.crashes_inside) = (0, false, false);
         self.oracle.rolled_back(machine, ledger);
         self.losses += 1;

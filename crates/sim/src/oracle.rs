@@ -78,6 +78,8 @@ pub struct Oracle {
     hints: Vec<(usize, usize, KeyId, Partition)>,
     /// By machine: the last stamp that its clock gave a sibling.
     stamps: BTreeMap<usize, Timestamp>,
+    /// By machine: the latest clock of another that it heard of.
+    heard: BTreeMap<usize, Timestamp>,
     /// By machine: what it last promised and accepted for its next ring.
     promised: BTreeMap<usize, Acceptor>,
     /// By causal write: what its client was shown.
@@ -106,6 +108,10 @@ impl Oracle {
             if before.is_some_and(|before| before >= stamp) {
                 whys.push(format!("n{} stamped {stamp:?} after {before:?}", machine + 1));
             }
+            let heard = self.heard.get(&machine);
+            if heard.is_some_and(|heard| *heard >= stamp) {
+                whys.push(format!("n{} stamped {stamp:?}, and had heard of {heard:?}", machine + 1));
+            }
             if wall.is_some_and(|wall| stamp.micros() > wall + STAMP_AHEAD_MAX) {
                 whys.push(format!("n{} stamped {stamp:?}, which lies ahead of its clock", machine + 1));
             }
@@ -116,6 +122,12 @@ impl Oracle {
         state.sent.join(mutation.delta.clone());
         state.mutations.push(SentMutation { operation, mid: mutation.mid, delta: mutation.delta.clone() });
         self.violations.append(&mut whys);
+    }
+
+    /// A machine heard from another one that it is so late, within what it believes and what its lease covers.
+    pub fn heard(&mut self, machine: usize, clock: Timestamp) {
+        let known = self.heard.entry(machine).or_insert(clock);
+        *known = clock.max(*known);
     }
 
     /// What a machine promised is durable, it says.
@@ -239,6 +251,7 @@ impl Oracle {
         self.recent.retain(|recent| recent.machine != machine);
         self.dirty.remove(&machine);
         self.stamps.remove(&machine);
+        self.heard.remove(&machine);
         self.promised.remove(&machine);
         self.hints_lost(machine);
         self.hints_unproved(machine);
@@ -267,6 +280,8 @@ impl Oracle {
             machine if machine == other => one,
             machine => machine,
         };
+        // Other nodes run there now.
+        self.heard.retain(|machine, _| ![one, other].contains(machine));
         for state in self.keys.values_mut() {
             for ledgers in [&mut state.ledgers, &mut state.ever] {
                 *ledgers = std::mem::take(ledgers).into_iter().map(|(machine, held)| (turned(machine), held)).collect();

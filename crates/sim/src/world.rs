@@ -82,8 +82,8 @@ pub struct Machine {
     pub is_outcast: bool,
     /// An older image of its disk, and what it had said is durable then.
     pub past: Option<(SimDisk, Ledger)>,
-    /// Its disk is an older image of itself, and nobody has accepted that yet.
-    pub is_older: bool,
+    /// Its disk is an older image of one that had told its peers so much, and has not told as much again.
+    pub is_older: Option<Option<Timestamp>>,
     /// Bytes of its disk were damaged: it may have lost hints, and may answer that it cannot read.
     pub is_rotten: bool,
     /// Its disk said of a write or a sync that it was done, and it was not.
@@ -270,11 +270,17 @@ impl World {
 
     /// Faults of a disk count when a call has met them.
     fn count_met(&mut self, machine: usize) {
-        let of = &mut self.machines[machine];
-        if of.disk_faults == 0 {
-            return;
+        if self.machines[machine].disk_faults > 0 {
+            self.count_all_met(machine);
         }
-        for fault in of.disk.take_met() {
+    }
+
+    /// Whether there was one.
+    fn count_all_met(&mut self, machine: usize) -> bool {
+        let of = &mut self.machines[machine];
+        let met = of.disk.take_met();
+        let is_met = !met.is_empty();
+        for fault in met {
             let name = match fault {
                 DiskFault::Io if of.crashes_inside => "crash inside a call",
                 DiskFault::Io => "disk EIO",
@@ -288,6 +294,7 @@ impl World {
             of.lied |= matches!(fault, DiskFault::LostWrite | DiskFault::Sync(SyncFault::Late));
             self.trace.count(name);
         }
+        is_met
     }
 
     /// A message without delay waits its turn in its room's mailbox.
@@ -356,7 +363,7 @@ impl World {
             return;
         }
         let of = &mut self.machines[machine];
-        if !of.is_older && !of.lied {
+        if of.is_older.is_none() && !of.lied {
             return self.oracle.violated(format!("n{} is refused as older, and its disk is what it was", machine + 1));
         }
         self.trace.count("older disks refused");
@@ -448,6 +455,7 @@ impl World {
             Seen::ToldLease { node, boot, leased } => {
                 self.told.insert((process.boot, node), (boot, leased));
             }
+            Seen::Clock { clock } => self.oracle.heard(process.machine, clock),
             Seen::WentBack { node } => self.went_back(process.machine, node),
             Seen::Flushed { bytes } => {
                 self.trace.count("flushes");
@@ -518,8 +526,9 @@ impl World {
         }
         let of = &mut self.machines[machine];
         let loss = if of.accepts_loss { Loss::Accept } else { Loss::Refuse };
+        drop(of.disk.take_met());
         let started = inside(|| start(&of.host, id, &of.disk, &clock, &mut self.random, loss));
-        self.count_met(machine);
+        let is_met = self.count_all_met(machine);
         if self.machines[machine].flipped.is_some() {
             self.flipped_is_refused(machine, started.is_err());
         }
@@ -529,7 +538,10 @@ impl World {
                 self.trace.line(now, || format!("n{} starts with ring {}", machine + 1, process.ring.version));
                 let node = process.node;
                 let of = &mut self.machines[machine];
-                of.is_older &= !std::mem::take(&mut of.accepts_loss);
+                of.accepts_loss = false;
+                if of.is_older.is_some_and(|then| then <= process.peers.told.upto()) {
+                    of.is_older = None;
+                }
                 if !of.is_outcast {
                     self.by_machine.insert(node, machine);
                     self.oracle.recalled(machine, process.ring.version, &process.recalled);
@@ -552,11 +564,12 @@ impl World {
                 of.process = Some(Box::new(process));
                 self.step(machine, |process, step| process.started(step));
             }
-            Err(failure) => self.not_started(machine, &failure),
+            Err(failure) => self.not_started(machine, &failure, is_met),
         }
     }
 
-    fn not_started(&mut self, machine: usize, failure: &StartFailure) {
+    /// `is_met`: a fault of its disk was met on the way.
+    fn not_started(&mut self, machine: usize, failure: &StartFailure, is_met: bool) {
         let of = &mut self.machines[machine];
         of.disk.kill();
         self.trace.count("starts refused");
@@ -582,7 +595,7 @@ impl World {
             self.oracle.destroyed(machine);
             self.losses += 1;
             self.schedule(SECOND, Happening::Start { machine });
-        } else if of.disk_faults > 0 || of.may_fence {
+        } else if is_met || of.disk_faults > 0 || of.may_fence {
             // Somebody looks after the disk, and starts it again.
             (of.disk_faults, of.may_fence) = (0, false);
             of.disk.clear_faults();
@@ -689,7 +702,7 @@ impl Machine {
             dies_at_ack: None,
             is_outcast: false,
             past: None,
-            is_older: false,
+            is_older: None,
             is_rotten: false,
             lied: false,
             is_log_rotten: false,

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use kula_actor::{
     Backoff, ChildSpec, DoorError, MailboxConfig, Nursery, OnPanic, Place, Registry, Reply, Subscriber, child,
 };
-use kula_clock::{Clock, Told};
+use kula_clock::{Clock, Hlc, Told};
 use kula_net::{Listener, Net};
 use kula_types::{Mono, NodeId};
 use kula_wire::{Lane, MessageError, Room, Verb, decode, encode};
@@ -34,6 +34,8 @@ pub struct Spawn {
     pub clock: Arc<dyn Clock>,
     /// What the peers are told of the clock's lease.
     pub told: Arc<Told>,
+    /// Shown to peers in each frame, and moved by theirs.
+    pub hlc: Arc<Hlc>,
     /// Numbers from 0 to 1: reconnects of many must not come at once.
     pub roll: Arc<dyn Fn() -> f64 + Sync + std::marker::Send>,
     /// Links and sessions take turns on these.
@@ -49,13 +51,13 @@ pub struct Peers {
 
 /// The children of a node's `transport` branch, in the order of starting.
 pub fn spawn(spawn: Spawn, registry: &Registry) -> (Peers, Vec<ChildSpec>) {
-    let Spawn { me, admission, net, listener, clock, told, roll, places, log } = spawn;
+    let Spawn { me, admission, net, listener, clock, told, hlc, roll, places, log } = spawn;
     assert!(!places.is_empty(), "links and sessions run somewhere");
     let backoff = || Backoff::new(limits::RECONNECT_FIRST, limits::RECONNECT_MAX);
     let (nursery, children) = Nursery::new("transport/peers", limits::NURSERY_CAP, backoff(), log.clone());
     let backoff = backoff().with_jitter(0.5, move || roll());
     let registry_of_it = registry.clone();
-    let parts = Parts { me, net, clock, told, backoff, places, registry: registry_of_it, nursery, log, admission };
+    let parts = Parts { me, net, clock, told, hlc, backoff, places, registry: registry_of_it, nursery, log, admission };
     let shared = Arc::new(Shared::new(parts));
 
     let own = Arc::clone(&shared);

@@ -10,6 +10,7 @@ use crate::{
 };
 use bytes::{Buf, Bytes, BytesMut};
 use kula_net::Socket;
+use kula_types::Timestamp;
 use kula_wire::{Frame, FrameDecoder, limits::HANDSHAKE_FRAME_BYTES_MAX};
 use std::{
     collections::VecDeque,
@@ -64,8 +65,8 @@ impl Pump {
         })
     }
 
-    /// The next frame of what was read.
-    pub fn next_frame(&mut self) -> Result<Option<Frame>, Cut> {
+    /// The next frame of what was read, and what its sender's clock showed.
+    pub fn next_frame(&mut self) -> Result<Option<(Frame, Timestamp)>, Cut> {
         self.decoder.decode(&mut self.input).map_err(|error| Cut::Garbage(error.to_string()))
     }
 
@@ -78,13 +79,13 @@ impl Pump {
         self.output_bytes > 0
     }
 
-    pub fn push(&mut self, frame: &Frame) {
+    pub fn push(&mut self, frame: &Frame, clock: Timestamp) {
         self.output_bytes += frame.wire_bytes();
         if frame.body.len() < COPIED_BELOW {
-            frame.write(&mut self.tail);
+            frame.write(clock, &mut self.tail);
             return;
         }
-        self.tail.extend_from_slice(&frame.head());
+        self.tail.extend_from_slice(&frame.head(clock));
         self.pieces.push_back(self.tail.split().freeze());
         self.pieces.push_back(frame.body.clone());
     }
@@ -159,12 +160,12 @@ mod tests {
         let lane = Lane::Bulk;
         let frame = Frame { kind: Kind::OneWay, lane, verb: 1, request: 0, deadline_ms: 0, trace: 0, body };
         let mut bytes = BytesMut::new();
-        frame.write(&mut bytes);
+        frame.write(Timestamp::MAX, &mut bytes);
         let write = async { far.write_all(&bytes).await.unwrap() };
         let read = async {
             loop {
                 poll_fn(|cx| pump.poll_read(cx)).await.unwrap();
-                if let Some(frame) = pump.next_frame().unwrap() {
+                if let Some((frame, _)) = pump.next_frame().unwrap() {
                     return frame;
                 }
             }

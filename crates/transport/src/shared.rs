@@ -14,9 +14,9 @@ use crate::{
 };
 use futures::FutureExt;
 use kula_actor::{Backoff, Door, NurseryDoor, Place, Registry, Snapshot, Subscriber};
-use kula_clock::{Clock, Told};
+use kula_clock::{Clock, Hlc, Told};
 use kula_net::Net;
-use kula_types::{Map, NodeId};
+use kula_types::{Map, NodeId, Timestamp};
 use kula_wire::Room;
 use slog::Logger;
 use std::{
@@ -30,6 +30,7 @@ pub(crate) struct Shared {
     pub net: Arc<dyn Net>,
     pub clock: Arc<dyn Clock>,
     pub told: Arc<Told>,
+    pub hlc: Arc<Hlc>,
     pub backoff: Backoff,
     pub places: Vec<Place>,
     pub registry: Registry,
@@ -54,6 +55,7 @@ pub(crate) struct Parts {
     pub net: Arc<dyn Net>,
     pub clock: Arc<dyn Clock>,
     pub told: Arc<Told>,
+    pub hlc: Arc<Hlc>,
     pub backoff: Backoff,
     pub places: Vec<Place>,
     pub registry: Registry,
@@ -64,12 +66,13 @@ pub(crate) struct Parts {
 
 impl Shared {
     pub fn new(parts: Parts) -> Self {
-        let Parts { me, net, clock, told, backoff, places, registry, nursery, log, admission } = parts;
+        let Parts { me, net, clock, told, hlc, backoff, places, registry, nursery, log, admission } = parts;
         Shared {
             me,
             net,
             clock,
             told,
+            hlc,
             backoff,
             places,
             registry,
@@ -92,6 +95,17 @@ impl Shared {
         let admission = self.admission.load();
         let mut roster = lock(&self.roster);
         judge(&mut World { me: &self.me, admission: &admission, roster: &mut roster, told: &self.told })
+    }
+
+    /// What our clock shows, for a frame that leaves now.
+    pub fn reading(&self) -> Timestamp {
+        self.hlc.reading(self.clock.wall())
+    }
+
+    /// A node that belongs said what its clock shows: what is stamped here from now on is later. One that is far ahead moves
+    /// nobody's, and the status of all nodes says so.
+    pub fn observe(&self, clock: Timestamp) {
+        self.hlc.observe(clock, self.clock.wall());
     }
 
     pub fn register(&self, room: Room, subscriber: Subscriber<InboundBatch>) {

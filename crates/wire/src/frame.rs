@@ -6,6 +6,7 @@ use crate::{
 };
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kula_fault::{Mutant, planted};
+use kula_types::Timestamp;
 use std::io;
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
@@ -41,7 +42,7 @@ pub enum FrameError {
     Checksum,
     #[error("frame version {version}; {FRAME_VERSION} is spoken here")]
     Version { version: u8 },
-    /// A kind or a lane of no version, or a reserved byte that is not zero.
+    /// A kind or a lane of no version, a reserved byte that is not zero, or a clock that shows no time.
     #[error("a header that means nothing")]
     Meaningless,
     /// The stream ended inside a frame, or the socket failed.
@@ -50,8 +51,8 @@ pub enum FrameError {
 }
 
 impl Frame {
-    /// What goes before the body: length and header.
-    pub fn head(&self) -> [u8; LENGTH_BYTES + FRAME_HEADER_BYTES] {
+    /// What goes before the body: length and header. `clock`: what the sender's hybrid clock shows now.
+    pub fn head(&self, clock: Timestamp) -> [u8; LENGTH_BYTES + FRAME_HEADER_BYTES] {
         assert!(self.body.len() <= BODY_BYTES_MAX, "a body of {} bytes was let into a frame", self.body.len());
         let length = u32::try_from(FRAME_HEADER_BYTES + self.body.len()).unwrap_or(u32::MAX);
         let mut head = [0; LENGTH_BYTES + FRAME_HEADER_BYTES];
@@ -67,14 +68,15 @@ impl Frame {
         rest.put_u32_le(self.deadline_ms);
         rest.put_u64_le(self.request);
         rest.put_u64_le(self.trace);
+        rest.put_i64_le(clock.micros());
         let checksum = checksum(length, &head[2 * LENGTH_BYTES..], &self.body);
         head[LENGTH_BYTES..2 * LENGTH_BYTES].copy_from_slice(&checksum.to_le_bytes());
         head
     }
 
     /// The whole frame.
-    pub fn write(&self, out: &mut BytesMut) {
-        out.put_slice(&self.head());
+    pub fn write(&self, clock: Timestamp, out: &mut BytesMut) {
+        out.put_slice(&self.head(clock));
         out.put_slice(&self.body);
     }
 
@@ -83,8 +85,8 @@ impl Frame {
         LENGTH_BYTES + FRAME_HEADER_BYTES + self.body.len()
     }
 
-    /// A frame from the bytes behind its length.
-    fn read(mut bytes: Bytes) -> Result<Frame, FrameError> {
+    /// A frame and its sender's clock, from the bytes behind its length.
+    fn read(mut bytes: Bytes) -> Result<(Frame, Timestamp), FrameError> {
         let length = bytes.len();
         if length < FRAME_HEADER_BYTES {
             return Err(FrameError::TooShort { bytes: length });
@@ -105,16 +107,9 @@ impl Frame {
         let (Some(kind), Some(lane), 0, 0) = (kind, lane, reserved, reserved_too) else {
             return Err(FrameError::Meaningless);
         };
-        let deadline_ms = header.get_u32_le();
-        Ok(Frame {
-            kind,
-            lane,
-            verb,
-            request: header.get_u64_le(),
-            deadline_ms,
-            trace: header.get_u64_le(),
-            body: bytes,
-        })
+        let (deadline_ms, request, trace) = (header.get_u32_le(), header.get_u64_le(), header.get_u64_le());
+        let clock = Timestamp::from_micros(header.get_i64_le()).map_err(|_| FrameError::Meaningless)?;
+        Ok((Frame { kind, lane, verb, request, deadline_ms, trace, body: bytes }, clock))
     }
 }
 
@@ -152,10 +147,11 @@ impl FrameDecoder {
 }
 
 impl Decoder for FrameDecoder {
-    type Item = Frame;
+    /// With what the sender's hybrid clock showed when it left.
+    type Item = (Frame, Timestamp);
     type Error = FrameError;
 
-    fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
+    fn decode(&mut self, input: &mut BytesMut) -> Result<Option<(Frame, Timestamp)>, FrameError> {
         // Only whole frames, or those it refuses, get to the codec: it reserves what a length claims.
         if let Some(length) = input.first_chunk::<LENGTH_BYTES>() {
             let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);

@@ -34,9 +34,11 @@ fn frames() -> impl Strategy<Value = Frame> {
     })
 }
 
+const CLOCK: Timestamp = Timestamp::MAX;
+
 fn bytes_of(frames: &[Frame]) -> BytesMut {
     let mut bytes = BytesMut::new();
-    frames.iter().for_each(|frame| frame.write(&mut bytes));
+    frames.iter().for_each(|frame| frame.write(CLOCK, &mut bytes));
     bytes
 }
 
@@ -45,7 +47,8 @@ fn read(decoder: &mut FrameDecoder, pieces: &[&[u8]]) -> Result<Vec<Frame>, Fram
     let (mut input, mut frames) = (BytesMut::new(), Vec::new());
     for piece in pieces {
         input.extend_from_slice(piece);
-        while let Some(frame) = decoder.decode(&mut input)? {
+        while let Some((frame, clock)) = decoder.decode(&mut input)? {
+            assert_eq!(clock, CLOCK);
             frames.push(frame);
         }
     }

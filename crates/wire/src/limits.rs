@@ -3,7 +3,7 @@
 use kula_types::limits::{KEY_BYTES_MAX, MUTATION_BYTES_MAX};
 
 /// The header of a frame behind its length: `docs/format/frame.md`.
-pub const FRAME_HEADER_BYTES: usize = 32;
+pub const FRAME_HEADER_BYTES: usize = 40;
 /// What a verb adds to the largest thing it may carry: a table, keys, fences.
 pub const BODY_HEADROOM_BYTES: usize = 256 << 10;
 /// The body of one frame: the largest mutation, and what its verb says beside it.

@@ -4,7 +4,7 @@
 
 use crate::{input::Input, meter::Meter, target};
 use bytes::{Bytes, BytesMut};
-use kula_types::NodeId;
+use kula_types::{NodeId, Timestamp};
 use kula_wire::{
     Frame, FrameDecoder, Kind, Lane, decode, encode, limits,
     verbs::{catalog, gossip, link, replica, ring, status},
@@ -86,7 +86,8 @@ fn frames() -> Vec<Bytes> {
         let (kind, lane) = parts[at % parts.len()];
         let mut out = BytesMut::new();
         let number = at as u64;
-        Frame { kind, lane, verb: 0x0501, request: number, deadline_ms: 500, trace: number, body }.write(&mut out);
+        Frame { kind, lane, verb: 0x0501, request: number, deadline_ms: 500, trace: number, body }
+            .write(Timestamp::MAX, &mut out);
         out.freeze()
     };
     let all: Vec<Bytes> = bodies().into_iter().enumerate().map(frame).collect();
@@ -105,7 +106,7 @@ fn read(bytes: &[u8], meter: &Meter) -> bool {
         frames
     });
     let mut again = BytesMut::new();
-    frames.iter().for_each(|frame| frame.write(&mut again));
+    frames.iter().for_each(|(frame, clock)| frame.write(*clock, &mut again));
     assert!(bytes.starts_with(&again), "a frame has one form");
     !frames.is_empty()
 }

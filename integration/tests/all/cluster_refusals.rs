@@ -5,7 +5,7 @@ use crate::{
     harness::{Client, Node, Place, binary},
 };
 use bytes::{Bytes, BytesMut};
-use kula_types::{Life, NodeId};
+use kula_types::{Life, NodeId, Timestamp};
 use kula_wire::{
     Frame, Kind, Lane, PROTOCOL_MAX, PROTOCOL_MIN, Verb, encode,
     verbs::link::{Hello, Introduction, Ping},
@@ -163,7 +163,8 @@ fn a_member_that_comes_back_with_an_older_directory_is_refused_by_name_until_its
 /// The bytes of a frame.
 fn frame(kind: Kind, verb: u16, request: u64, body: Bytes) -> Vec<u8> {
     let mut bytes = BytesMut::new();
-    Frame { kind, lane: Lane::Request, verb, request, deadline_ms: 0, trace: 0, body }.write(&mut bytes);
+    Frame { kind, lane: Lane::Request, verb, request, deadline_ms: 0, trace: 0, body }
+        .write(Timestamp::MAX, &mut bytes);
     bytes.to_vec()
 }
 

@@ -120,6 +120,7 @@ impl Node {
             listener,
             clock: Arc::<SystemClock>::clone(&clock),
             told: Arc::new(Told::new(None, false)),
+            hlc: Arc::new(Hlc::starting_above(None)),
             roll: Arc::clone(&roll),
             places: vec![Place::Local],
             log: log.clone(),

@@ -175,6 +175,7 @@ impl Node {
             listener: OsNet.listen(address).await.unwrap(),
             clock: clock.clone(),
             told: Arc::new(Told::new(None, false)),
+            hlc: hlc.clone(),
             roll: Arc::new(|| 0.5),
             places: vec![Place::Local],
             log: log(),

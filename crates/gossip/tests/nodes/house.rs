@@ -5,7 +5,7 @@ use kula_actor::{
     Backoff, Door, Intensity, KulaContext, MailboxConfig, OnPanic, Place, Registry, Snapshot, Strategy, Subscriber,
     Supervisor, child, supervised,
 };
-use kula_clock::{SystemClock, Told};
+use kula_clock::{Hlc, SystemClock, Told};
 use kula_gossip::{About, Gossip, GossipConfig, GossipEvent, Membership, State};
 use kula_net::{Net, OsNet};
 use kula_transport::{Admission, Member, Myself, Peers};
@@ -116,6 +116,7 @@ impl Node {
                 listener,
                 clock: Arc::<SystemClock>::clone(&clock),
                 told: Arc::new(Told::new(None, false)),
+                hlc: Arc::new(Hlc::starting_above(None)),
                 roll: Arc::clone(&roll),
                 places: vec![Place::Local],
                 log: log.clone(),

@@ -6,7 +6,7 @@ use kula_actor::{
     Backoff, ChildSpec, Intensity, KulaContext, MailboxConfig, OnPanic, Pending, Place, Registry, Reply, Snapshot,
     Strategy, Subscriber, Supervisor, child, supervised,
 };
-use kula_clock::{SystemClock, Told};
+use kula_clock::{Hlc, SystemClock, Told};
 use kula_disk::SimDisk;
 use kula_gossip::{Gossip, Membership};
 use kula_handoff::{Handoff, HandoffConfig, HandoffError, StoreHint};
@@ -114,6 +114,7 @@ impl Node {
             listener,
             clock: Arc::<SystemClock>::clone(&clock),
             told: Arc::new(Told::new(None, false)),
+            hlc: Arc::new(Hlc::starting_above(None)),
             roll: Arc::new(|| 0.0),
             places: vec![Place::Local],
             log: log.clone(),

@@ -2,7 +2,7 @@
 
 use crate::{client::Client, stack::Node};
 use kula_actor::{Backoff, Intensity, Place, Registry, Reply, Strategy, Supervisor};
-use kula_clock::{Clock, SystemClock, Told};
+use kula_clock::{Clock, Hlc, SystemClock, Told};
 use kula_net::{Net, OsNet};
 use kula_transport::{Admission, LinkState, Myself, Peers, TransportError};
 use kula_types::{Life, NodeId};
@@ -32,6 +32,7 @@ async fn stranger(clock: Arc<dyn Clock>) -> (Peers, Supervisor) {
         listener,
         clock,
         told: Arc::new(Told::new(None, false)),
+        hlc: Arc::new(Hlc::starting_above(None)),
         roll: Arc::new(|| 0.5),
         places: vec![Place::Local],
         log: log.clone(),

@@ -168,6 +168,7 @@ async fn wire(disk: Arc<dyn Disk>, wiring: Wiring) -> Wired {
         listener,
         clock: clock.clone(),
         told: Arc::new(Told::new(None, false)),
+        hlc: hlc.clone(),
         roll: Arc::new(|| 0.5),
         places: vec![here.clone()],
         log: log.clone(),

@@ -337,6 +337,10 @@ pub enum Seen {
         boot: u64,
         leased: Timestamp,
     },
+    /// Another node's frame came and showed its clock, which is near enough to ours.
+    Clock {
+        clock: Timestamp,
+    },
     /// This node's directory, or that of one it refuses, is from before.
     WentBack {
         node: NodeId,

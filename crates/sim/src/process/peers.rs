@@ -19,7 +19,7 @@ use kula_transport::{
     roster::Roster,
     session::machine::{Heard, Machine as Session},
 };
-use kula_types::{Mono, NodeId};
+use kula_types::{Mono, NodeId, Timestamp};
 use kula_wire::{
     Frame, FrameDecoder, Kind, Lane, Room, decode, encode,
     limits::{FRAME_BYTES_MAX, HANDSHAKE_FRAME_BYTES_MAX},
@@ -80,7 +80,7 @@ impl Input {
         Input { bytes: BytesMut::new(), decoder: FrameDecoder::new(HANDSHAKE_FRAME_BYTES_MAX) }
     }
 
-    fn frame(&mut self) -> Result<Option<Frame>, Cut> {
+    fn frame(&mut self) -> Result<Option<(Frame, Timestamp)>, Cut> {
         self.decoder.decode(&mut self.bytes).map_err(|error| Cut::Garbage(error.to_string()))
     }
 }
@@ -234,11 +234,11 @@ impl Process {
     }
 
     fn write_link(&mut self, address: &str, effects: &mut Vec<Effect<WayBack>>, step: &mut Step) {
-        let now = self.now();
+        let (now, clock) = (self.now(), self.hlc.reading(self.wall()));
         let Some(link) = self.peers.links.get_mut(address) else { return };
         let Some(connection) = link.connection else { return };
         while let Some(frame) = link.machine.next_frame(now, effects) {
-            step.outs.push(Out::Send { connection, bytes: bytes_of(&frame) });
+            step.outs.push(Out::Send { connection, bytes: bytes_of(&frame, clock) });
         }
     }
 
@@ -372,9 +372,10 @@ impl Process {
 
     /// Writes what waits, ends it if it is over, asks for the next tick.
     fn after_session(&mut self, connection: ConnectionId, step: &mut Step) {
+        let clock = self.hlc.reading(self.wall());
         let Some(visitor) = self.peers.sessions.get_mut(&connection) else { return };
         while let Some(frame) = visitor.machine.next_frame() {
-            step.outs.push(Out::Send { connection, bytes: bytes_of(&frame) });
+            step.outs.push(Out::Send { connection, bytes: bytes_of(&frame, clock) });
         }
         if visitor.machine.has_parted(false) {
             return self.end_session(connection, step);
@@ -472,6 +473,18 @@ impl Process {
 
     // What comes over the network.
 
+    /// What strangers show moves nobody's clock.
+    fn observe(&self, clock: Timestamp, is_known: bool) {
+        if is_known {
+            self.hlc.observe(clock, self.wall());
+            let is_near = clock <= self.wall().saturating_add(kula_clock::limits::REMOTE_AHEAD_MAX);
+            // Past its durable lease a clock is not moved.
+            if is_near && Some(clock) <= self.identity.identity().lease {
+                self.post.seen(Seen::Clock { clock });
+            }
+        }
+    }
+
     pub(super) fn arrived(&mut self, connection: ConnectionId, piece: Piece, step: &mut Step) {
         if self.peers.sessions.contains_key(&connection) {
             let heard = match piece {
@@ -498,7 +511,11 @@ impl Process {
         }
         while let Some(visitor) = self.peers.sessions.get_mut(&connection) {
             match visitor.input.frame()? {
-                Some(frame) => self.session_heard(connection, frame, step)?,
+                Some((frame, clock)) => {
+                    let is_known = visitor.peer.is_some();
+                    self.observe(clock, is_known);
+                    self.session_heard(connection, frame, step)?;
+                }
                 None => break,
             }
         }
@@ -511,7 +528,11 @@ impl Process {
         }
         while let Some(link) = self.peers.links.get_mut(address).filter(|link| link.connection == Some(connection)) {
             match link.input.frame() {
-                Ok(Some(frame)) => self.link(address, Event::Heard(frame), step),
+                Ok(Some((frame, clock))) => {
+                    let is_known = link.seat.is_some();
+                    self.observe(clock, is_known);
+                    self.link(address, Event::Heard(frame), step);
+                }
                 Ok(None) => return,
                 Err(cut) => return self.link(address, Event::Broken(cut), step),
             }
@@ -519,9 +540,9 @@ impl Process {
     }
 }
 
-fn bytes_of(frame: &Frame) -> Bytes {
+fn bytes_of(frame: &Frame, clock: Timestamp) -> Bytes {
     let mut bytes = BytesMut::with_capacity(frame.wire_bytes());
-    frame.write(&mut bytes);
+    frame.write(clock, &mut bytes);
     bytes.freeze()
 }
 

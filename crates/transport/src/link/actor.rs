@@ -163,7 +163,12 @@ impl LinkActor {
     fn take_frames(&mut self) {
         while let Some(pump) = &mut self.pump {
             match pump.next_frame() {
-                Ok(Some(frame)) => self.step(Event::Heard(frame)),
+                Ok(Some((frame, clock))) => {
+                    if self.presence.is_some() {
+                        self.shared.observe(clock);
+                    }
+                    self.step(Event::Heard(frame));
+                }
                 Ok(None) => return,
                 Err(cut) => return self.step(Event::Broken(cut)),
             }
@@ -176,7 +181,7 @@ impl LinkActor {
             while pump.wants()
                 && let Some(frame) = self.machine.next_frame(now, &mut self.effects)
             {
-                pump.push(&frame);
+                pump.push(&frame, self.shared.reading());
             }
             if !pump.has_output() {
                 break;

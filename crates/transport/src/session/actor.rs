@@ -144,7 +144,10 @@ impl SessionActor {
 
     fn take_frames(&mut self, ctx: &mut KulaContext<Self>) -> Result<(), Cut> {
         let now = self.shared.clock.mono();
-        while let Some(frame) = self.pump.next_frame()? {
+        while let Some((frame, clock)) = self.pump.next_frame()? {
+            if self.presence.is_some() {
+                self.shared.observe(clock);
+            }
             assert!(!buggify(Site::SessionPanics), "a planted panic");
             match self.machine.hear(now, frame)? {
                 Heard::Done => {}
@@ -264,7 +267,7 @@ impl SessionActor {
             while self.pump.wants()
                 && let Some(frame) = self.machine.next_frame()
             {
-                self.pump.push(&frame);
+                self.pump.push(&frame, self.shared.reading());
             }
             if !self.pump.has_output() {
                 return Ok(());

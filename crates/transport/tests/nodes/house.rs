@@ -6,7 +6,7 @@ use kula_actor::{
     Backoff, Door, Intensity, KulaContext, MailboxConfig, OnPanic, Place, Registry, Reply, Strategy, Subscriber,
     Supervisor, child, supervised,
 };
-use kula_clock::{Clock, SystemClock, Told};
+use kula_clock::{Clock, Hlc, SystemClock, Told};
 use kula_net::{Net, OsNet};
 use kula_transport::{
     Admission, Inbound, InboundBatch, LinkState, Member, Myself, Peers, Spawn, TransportError, spawn,
@@ -112,6 +112,7 @@ impl Node {
             listener,
             clock: Arc::<SystemClock>::clone(&clock),
             told: told.clone(),
+            hlc: Arc::new(Hlc::starting_above(None)),
             roll: Arc::new(|| 0.0),
             places: vec![Place::Local],
             log: log.clone(),

@@ -124,7 +124,7 @@ fn garbage_is_hung_up_on_and_hurts_nobody() {
             body: Bytes::new(),
         };
         let mut early = BytesMut::new();
-        answer.write(&mut early);
+        answer.write(Timestamp::MAX, &mut early);
         let texts: [&[u8]; 4] = [b"GET / HTTP/1.1\r\n\r\n", &[0xFF; 64], &[0; 64], &early];
         for text in texts {
             let mut socket = TcpStream::connect(&a.me.address).await.unwrap();
@@ -140,7 +140,7 @@ fn garbage_is_hung_up_on_and_hurts_nobody() {
 fn request(verb: u16, request: u64, body: Bytes) -> BytesMut {
     let mut bytes = BytesMut::new();
     let frame = Frame { kind: Kind::Request, lane: Lane::Request, verb, request, deadline_ms: 0, trace: 0, body };
-    frame.write(&mut bytes);
+    frame.write(Timestamp::MAX, &mut bytes);
     bytes
 }
 
@@ -157,7 +157,7 @@ async fn answer_to(address: &str, body: Bytes) -> Result<Welcome, Refusal> {
     let mut bytes = BytesMut::new();
     loop {
         assert!(socket.read_buf(&mut bytes).await.unwrap() > 0, "hung up on without a word");
-        if let Some(frame) = decoder.decode(&mut bytes).unwrap() {
+        if let Some((frame, _)) = decoder.decode(&mut bytes).unwrap() {
             assert_eq!((frame.kind, frame.request), (Kind::Response, 1));
             return decode(&frame.body).unwrap();
         }
