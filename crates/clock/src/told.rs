@@ -5,19 +5,20 @@
 //! while before a member that knows better reaches it; what it has told by then must not speak for it at its next start.
 
 use kula_types::Timestamp;
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicI64, Ordering},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// One for a process: the keeper of the lease asks it what to store, transport what to say.
 pub struct Told {
     /// What the directory held when this process opened it.
     at_open: Option<Timestamp>,
     is_loss_accepted: bool,
-    standing: Mutex<Standing>,
-    /// Durable. `NOTHING`: nobody was told anything.
-    upto: AtomicI64,
+    now: Mutex<Now>,
+}
+
+struct Now {
+    standing: Standing,
+    /// Durable. `None`: nobody was told anything.
+    upto: Option<Timestamp>,
 }
 
 /// What the members think of this process's directory.
@@ -29,13 +30,11 @@ enum Standing {
     Older,
 }
 
-const NOTHING: i64 = i64::MIN;
-
 impl Told {
     /// `at_open`: what is durable. `is_loss_accepted`: its operator knows that something may be missing.
     pub fn new(at_open: Option<Timestamp>, is_loss_accepted: bool) -> Told {
-        let upto = AtomicI64::new(at_open.map_or(NOTHING, Timestamp::micros));
-        Told { at_open, is_loss_accepted, standing: Mutex::new(Standing::Unproved), upto }
+        let now = Mutex::new(Now { standing: Standing::Unproved, upto: at_open });
+        Told { at_open, is_loss_accepted, now }
     }
 
     /// What this process's introduction says; `Timestamp::MIN`: nobody was told anything. `None`: no claim, for the loss of
@@ -46,33 +45,34 @@ impl Told {
 
     /// A member took this process for the node that it says it is.
     pub fn welcomed(&self) {
-        let mut standing = self.standing();
-        if *standing == Standing::Unproved {
-            *standing = Standing::Welcome;
+        let mut now = self.now();
+        if now.standing == Standing::Unproved {
+            now.standing = Standing::Welcome;
         }
     }
 
     /// A member said that the directory went back.
     pub fn refused(&self) {
-        *self.standing() = Standing::Older;
+        self.now().standing = Standing::Older;
     }
 
     /// What is to be stored with this lease; then `is_durable`. It never falls while the node is welcome.
     pub fn next(&self, lease: Timestamp) -> Option<Timestamp> {
-        if *self.standing() == Standing::Welcome { self.upto().max(Some(lease)) } else { self.at_open }
+        let now = self.now();
+        if now.standing == Standing::Welcome { now.upto.max(Some(lease)) } else { self.at_open }
     }
 
     pub fn is_durable(&self, told: Option<Timestamp>) {
-        self.upto.store(told.map_or(NOTHING, Timestamp::micros), Ordering::Release);
+        self.now().upto = told;
     }
 
     /// What may be said.
     pub fn upto(&self) -> Option<Timestamp> {
-        Timestamp::from_micros(self.upto.load(Ordering::Acquire)).ok()
+        self.now().upto
     }
 
-    fn standing(&self) -> MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -518,6 +518,9 @@ impl World {
         (of.is_off, of.started, of.mono_base) = (false, now, base);
         of.mailroom.clear();
         let clock = Arc::new(SimClock::new(base, of.wall.at(now)));
+        // What is met from here on is met by the start; a lie that was met before must be known now.
+        self.count_all_met(machine);
+        let of = &mut self.machines[machine];
         if of.lied {
             // What was answered as durable may be missing now, and some files may be of no use.
             (of.is_rotten, of.is_log_rotten) = (true, true);
@@ -526,7 +529,6 @@ impl World {
         }
         let of = &mut self.machines[machine];
         let loss = if of.accepts_loss { Loss::Accept } else { Loss::Refuse };
-        drop(of.disk.take_met());
         let started = inside(|| start(&of.host, id, &of.disk, &clock, &mut self.random, loss));
         let is_met = self.count_all_met(machine);
         if self.machines[machine].flipped.is_some() {

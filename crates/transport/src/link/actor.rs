@@ -176,12 +176,13 @@ impl LinkActor {
     }
 
     fn write(&mut self, cx: &mut Context<'_>) {
-        let now = self.shared.clock.mono();
+        // All that leaves in this turn waits in the lanes already.
+        let (now, clock) = (self.shared.clock.mono(), self.shared.reading());
         while let Some(pump) = &mut self.pump {
             while pump.wants()
                 && let Some(frame) = self.machine.next_frame(now, &mut self.effects)
             {
-                pump.push(&frame, self.shared.reading());
+                pump.push(&frame, clock);
             }
             if !pump.has_output() {
                 break;

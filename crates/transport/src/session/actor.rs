@@ -263,11 +263,13 @@ impl SessionActor {
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Cut> {
+        // All that leaves in this turn waits in the lanes already.
+        let clock = self.shared.reading();
         loop {
             while self.pump.wants()
                 && let Some(frame) = self.machine.next_frame()
             {
-                self.pump.push(&frame, self.shared.reading());
+                self.pump.push(&frame, clock);
             }
             if !self.pump.has_output() {
                 return Ok(());
