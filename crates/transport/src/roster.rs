@@ -35,13 +35,20 @@ pub struct Taken {
 }
 
 impl Roster {
-    pub fn enter(&mut self, node: NodeId, boot: u64, address: &str) -> Result<(), Taken> {
-        let seat = self.seats.entry(node).or_insert_with(|| Seat { boot, address: address.to_owned(), connections: 0 });
-        if seat.boot != boot && !planted(Mutant::CopyWelcomed) {
-            return Err(Taken { address: seat.address.clone() });
+    /// Whether a process of this node may come in.
+    pub fn has_room(&self, node: NodeId, boot: u64) -> Result<(), Taken> {
+        match self.seats.get(&node) {
+            Some(seat) if seat.boot != boot && !planted(Mutant::CopyWelcomed) => {
+                Err(Taken { address: seat.address.clone() })
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// It has room, and comes in.
+    pub fn enter(&mut self, node: NodeId, boot: u64, address: &str) {
+        let seat = self.seats.entry(node).or_insert_with(|| Seat { boot, address: address.to_owned(), connections: 0 });
         seat.connections += 1;
-        Ok(())
     }
 
     /// A member that is connected said how far its clock is leased, durably.

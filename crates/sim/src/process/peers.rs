@@ -334,7 +334,8 @@ impl Process {
             _ => LinkState::Down { why: why.to_string() },
         };
         let (seat, name) = (link.seat.take(), link.name.clone());
-        if let Cut::Refused(Refusal::WentBack { node, .. }) | Cut::Refusing(Refusal::WentBack { node, .. }) = why {
+        // Who judges may judge what a process wrote that is gone; who is refused looks into its log.
+        if let Cut::Refused(Refusal::WentBack { node, .. }) = why {
             self.post.seen(Seen::WentBack { node: *node });
         }
         if let Some(node) = seat {

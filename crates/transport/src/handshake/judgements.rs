@@ -54,7 +54,7 @@ fn both_sides(introduction: &Introduction, seat: Option<u64>) -> Result<(), Refu
     let (me, admission, told) = (myself(), admission(), Told::new(None, false));
     let judged = |judge: &dyn Fn(&mut World) -> Result<(), Refusal>| {
         let mut roster = Roster::default();
-        seat.into_iter().for_each(|boot| roster.enter(id(2), boot, "h2:7").unwrap());
+        seat.into_iter().for_each(|boot| roster.enter(id(2), boot, "h2:7"));
         judge(&mut World { me: &me, admission: &admission, roster: &mut roster, told: &told })
     };
     let hello = Hello { protocol_min: PROTOCOL_MIN, protocol_max: PROTOCOL_MAX, introduction: introduction.clone() };
@@ -197,9 +197,25 @@ fn a_directory_from_before_is_refused_by_name_until_its_loss_is_accepted() {
 }
 
 #[test]
+fn the_welcome_of_a_process_that_is_gone_is_a_second_process_and_no_older_directory() {
+    let (me, admission, told, mut roster) = (myself(), admission(), Told::new(None, false), Roster::default());
+    let mut world = World { me: &me, admission: &admission, roster: &mut roster, told: &told };
+    let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000).unwrap();
+    let welcome = |boot: u64, found: i64| Welcome {
+        protocol: PROTOCOL_MAX,
+        introduction: Introduction { boot, lease_found: Some(at(found)), ..introduction() },
+    };
+    assert_eq!(judge_welcome(&mut world, "h2:7", None, &welcome(2, 10)), Ok(()));
+    world.heard_lease(id(2), at(13));
+    // What its last life wrote into a socket comes late.
+    let second = Err(Refusal::SameNodeIdOtherBoot { node: id(2), address: "h2:7".into() });
+    assert_eq!(judge_welcome(&mut world, "h2:7", None, &welcome(1, 7)), second);
+}
+
+#[test]
 fn the_leases_of_members_that_are_connected_are_remembered() {
     let (me, admission, told, mut roster) = (myself(), admission(), Told::new(None, false), Roster::default());
-    (2..9).for_each(|number| roster.enter(id(number), 1, "h:7").unwrap());
+    (2..9).for_each(|number| roster.enter(id(number), 1, "h:7"));
     let mut world = World { me: &me, admission: &admission, roster: &mut roster, told: &told };
     (1..=9).for_each(|number| world.heard_lease(id(number), Timestamp::MAX));
     let known = (1..=9).filter(|number| roster.went_back(id(*number), 2, Some(Timestamp::MIN)).is_some());

@@ -7,7 +7,7 @@ mod judgements;
 
 use crate::{
     admission::{Admission, Myself},
-    roster::Roster,
+    roster::{Roster, Taken},
 };
 use kula_clock::Told;
 use kula_types::{NodeId, Timestamp};
@@ -110,13 +110,7 @@ fn judge(world: &mut World, they: &Introduction) -> Result<(), Refusal> {
     }
     match admission.members.get(&node) {
         Some(member) if member.life.is_some_and(|life| life != they.life) => return Err(Refusal::LifeChanged { node }),
-        Some(_) => {
-            if let Some(behind) = roster.went_back(node, they.boot, they.lease_found) {
-                let known = they.lease_found.filter(|found| *found != Timestamp::MIN);
-                let behind_ms = known.map(|_| u64::try_from(behind.as_millis()).unwrap_or(u64::MAX).max(1));
-                return Err(Refusal::WentBack { node, behind_ms });
-            }
-        }
+        Some(_) => {}
         None => {
             let owner = admission.members.iter().find(|(_, member)| member.address == they.address);
             if let Some((_, member)) = owner {
@@ -125,6 +119,15 @@ fn judge(world: &mut World, they: &Introduction) -> Result<(), Refusal> {
             }
         }
     }
-    let entered = roster.enter(node, they.boot, &they.address);
-    entered.map_err(|taken| Refusal::SameNodeIdOtherBoot { node, address: taken.address })
+    roster.has_room(node, they.boot).map_err(|Taken { address }| Refusal::SameNodeIdOtherBoot { node, address })?;
+    // Behind the seat: the last words of a process that is gone found less than what the one that sits there has said.
+    if admission.members.contains_key(&node)
+        && let Some(behind) = roster.went_back(node, they.boot, they.lease_found)
+    {
+        let known = they.lease_found.filter(|found| *found != Timestamp::MIN);
+        let behind_ms = known.map(|_| u64::try_from(behind.as_millis()).unwrap_or(u64::MAX).max(1));
+        return Err(Refusal::WentBack { node, behind_ms });
+    }
+    roster.enter(node, they.boot, &they.address);
+    Ok(())
 }
