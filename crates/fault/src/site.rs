@@ -21,6 +21,8 @@ list! {
         LeaseExtendedEarly,
         /// An idle connection is closed.
         IdleLinkCut,
+        /// The socket of a link takes nothing more for now.
+        SocketFull,
         /// A session has no room for a request.
         SessionFull,
         /// A conversation of gossip brings no news.
@@ -67,6 +69,7 @@ impl Site {
             Site::PageEndsEarly => "page ends early",
             Site::LeaseExtendedEarly => "lease extended early",
             Site::IdleLinkCut => "idle link cut",
+            Site::SocketFull => "socket full",
             Site::SessionFull => "session full",
             Site::GossipSaysNothing => "gossip says nothing",
             Site::BallotNotKept => "ballot not kept",

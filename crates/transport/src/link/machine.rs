@@ -146,6 +146,9 @@ impl<W> Machine<W> {
 
     /// The next frame for the socket. From here on it counts as sent.
     pub fn next_frame(&mut self, now: Mono, effects: &mut Vec<Effect<W>>) -> Option<Frame> {
+        if matches!(self.state, State::Up { .. }) && !self.lanes.is_empty() && buggify(Site::SocketFull) {
+            return None;
+        }
         loop {
             let Parcel { lane, verb, body, deadline, trace, way_back } = self.lanes.pop()?;
             let left = deadline.map(|deadline| deadline.since(now));
