@@ -16,6 +16,7 @@ use kula_disk::{
 use kula_fault::inside;
 use kula_node::{StartError, config::Config};
 use kula_sim::{
+    disk_faults::DiskFaults,
     oracle::{KeyId, Oracle},
     plan::FaultKind,
     time::{MILLISECOND, Micros, SECOND, micros},
@@ -47,10 +48,7 @@ pub enum Happening {
 /// What the world knows of a machine, beside the machine's own.
 #[derive(Default)]
 pub struct Condition {
-    /// Faults of its disk under way: they may stop a start.
-    disk_faults: usize,
-    /// Since its node started its disk failed in a way that does not pass: the node may end itself.
-    may_fence: bool,
+    faults: DiskFaults,
     /// The next failure of its disk is a power loss.
     crashes_inside: bool,
     /// Its data is gone: the others refuse it.
@@ -231,10 +229,10 @@ impl Cluster {
                 self.count("starts refused");
                 self.line(|| format!("{name} does not start: {error}"));
                 self.end(machine, true);
-                if self.is_disk_at_fault(machine) {
+                if self.conditions[machine].faults.may_refuse_a_start() {
                     self.power_after_failure(machine);
                     let condition = &mut self.conditions[machine];
-                    (condition.disk_faults, condition.may_fence) = (0, false);
+                    condition.faults.refused_a_start();
                     let disk = self.disks.get(machine);
                     disk.clear_faults();
                     disk.set_space(None);
@@ -253,7 +251,7 @@ impl Cluster {
                 self.count("fenced");
                 self.line(|| format!("{name} ended itself: {error}"));
                 self.end(machine, true);
-                if !self.conditions[machine].may_fence {
+                if !self.conditions[machine].faults.may_fence() {
                     self.oracle.violated(format!("{name} ended itself though its disk is sound: {error}"));
                 }
                 self.power_after_failure(machine);
@@ -261,11 +259,6 @@ impl Cluster {
                 self.schedule(after, Happening::Start { machine });
             }
         }
-    }
-
-    fn is_disk_at_fault(&self, machine: usize) -> bool {
-        let condition = &self.conditions[machine];
-        condition.disk_faults > 0 || condition.may_fence
     }
 
     /// After a failure of the disk half of the machines lose their power too.
@@ -308,8 +301,7 @@ impl Cluster {
             self.look(&durable);
             self.check_image(machine, &durable[machine].disk, false);
         }
-        let condition = &mut self.conditions[machine];
-        condition.may_fence = condition.disk_faults > 0 && condition.may_fence;
+        self.conditions[machine].faults.started();
         self.line(|| format!("{} is started", of.name));
         self.count("starts");
         self.sim.bounce(self.ip(machine));
@@ -344,12 +336,12 @@ impl Cluster {
                 }
             }
             What::Stop { machine } => self.start(machine),
-            What::Level1(kind) if begins => self.begin(&kind),
-            What::Level1(kind) => self.finish(&kind),
+            What::Level1(kind) if begins => self.begin(index, &kind),
+            What::Level1(kind) => self.finish(index, &kind),
         }
     }
 
-    fn begin(&mut self, kind: &FaultKind) {
+    fn begin(&mut self, index: usize, kind: &FaultKind) {
         match *kind {
             FaultKind::Kill { machine } => self.end(machine, true),
             FaultKind::PowerLoss { machine, survivors } => {
@@ -369,19 +361,17 @@ impl Cluster {
                 self.machines[machine].offset.fetch_add(by, Ordering::Relaxed);
             }
             FaultKind::DiskFull { machine, bytes_left } => {
-                self.conditions[machine].disk_faults += 1;
+                self.conditions[machine].faults.begin(index, DiskFault::Full);
                 fill(&self.disks.get(machine), bytes_left);
             }
             FaultKind::DiskError { machine, target, calls_before, fault } => {
-                let condition = &mut self.conditions[machine];
-                condition.disk_faults += 1;
-                condition.may_fence |= matches!(fault, DiskFault::Io | DiskFault::Sync(_) | DiskFault::LostWrite);
+                self.conditions[machine].faults.begin(index, fault);
                 self.disks.get(machine).inject(target, calls_before, fault);
             }
             FaultKind::CrashInside { machine, calls_before } => {
                 let condition = &mut self.conditions[machine];
-                condition.disk_faults += 1;
-                (condition.may_fence, condition.crashes_inside) = (true, true);
+                condition.faults.begin(index, DiskFault::Io);
+                condition.crashes_inside = true;
                 self.disks.get(machine).inject(Target::Any, calls_before, DiskFault::Io);
             }
             FaultKind::Wipe { machine } => {
@@ -396,7 +386,7 @@ impl Cluster {
         }
     }
 
-    fn finish(&mut self, kind: &FaultKind) {
+    fn finish(&mut self, index: usize, kind: &FaultKind) {
         match *kind {
             FaultKind::Kill { machine } | FaultKind::PowerLoss { machine, .. } | FaultKind::Wipe { machine } => {
                 self.start(machine);
@@ -410,13 +400,11 @@ impl Cluster {
             }
             FaultKind::Slow { from, to, .. } => self.latency(from, to, self.plan.latency_max),
             FaultKind::DiskFull { machine, .. } => {
-                let condition = &mut self.conditions[machine];
-                condition.disk_faults = condition.disk_faults.saturating_sub(1);
+                self.conditions[machine].faults.end(index);
                 self.disks.get(machine).set_space(None);
             }
             FaultKind::DiskError { machine, .. } | FaultKind::CrashInside { machine, .. } => {
-                let condition = &mut self.conditions[machine];
-                condition.disk_faults = condition.disk_faults.saturating_sub(1);
+                self.conditions[machine].faults.end(index);
                 self.disks.get(machine).clear_faults();
             }
             _ => {}
@@ -456,7 +444,7 @@ impl Cluster {
         }
         for machine in 0..self.machines.len() {
             (machine + 1..self.machines.len()).for_each(|other| self.latency(machine, other, self.plan.latency_max));
-            self.conditions[machine].disk_faults = 0;
+            self.conditions[machine].faults.end_all();
             let disk = self.disks.get(machine);
             disk.clear_faults();
             disk.set_space(None);

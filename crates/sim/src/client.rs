@@ -2,7 +2,7 @@
 
 use crate::{
     history::History,
-    oracle::{Expectation, KeyId},
+    oracle::{Expectation, KeyId, Made},
     plan::{Operation, Plan, TABLE_NAMES, Wish},
     process::{Message, Queue},
     refused,
@@ -83,8 +83,7 @@ pub struct Clients {
     added: BTreeMap<TableId, Vec<PartitionKey>>,
     scans: BTreeMap<(usize, bool), PartitionKey>,
     next: usize,
-    /// Tables whose making was answered, and by which machine.
-    made: Vec<(Name, TableId, usize)>,
+    /// Tables that somebody asked to drop.
     dropped: Vec<Name>,
     canary: bool,
     losses: u64,
@@ -103,7 +102,6 @@ impl Clients {
             added: BTreeMap::new(),
             scans: BTreeMap::new(),
             next: plan.operations.len(),
-            made: Vec::new(),
             dropped: Vec::new(),
             canary: plan.is_canary,
             losses: 0,
@@ -643,7 +641,8 @@ impl Clients {
             }
             Answer::Schema(Ok(Changed::Table(table))) => {
                 world.trace.count("tables made");
-                self.made.push((table.name.clone(), table.id, machine));
+                let (table, name) = (table.id, table.name.clone());
+                world.oracle.made.push(Made { table, name, machine });
             }
             Answer::Schema(Ok(Changed::Dropped)) => world.trace.count("tables dropped"),
             Answer::Schema(Ok(Changed::Keyspace(_))) => world.trace.count("keyspaces altered"),
@@ -726,22 +725,19 @@ impl Clients {
     }
 
     /// In the end: what was answered as made is everywhere.
-    pub fn finish(&mut self, world: &mut World) {
-        // One that is cut off makes tables alone, and may take them with its disk.
-        let stays = |(name, _, maker): &&(Name, TableId, usize)| {
-            !self.dropped.contains(name) && !world.machines[*maker].is_outcast
+    pub fn finish(&self, world: &mut World) {
+        let stays = world.oracle.made.iter().filter(|made| !self.dropped.contains(&made.name));
+        let lacks = |made: &Made| -> Vec<usize> {
+            let lacks = world.running().filter(|(_, process)| process.schema.table(made.table).is_none());
+            lacks.map(|(machine, _)| machine + 1).collect()
         };
-        let made: Vec<TableId> = self.made.iter().filter(stays).map(|(_, table, _)| *table).collect();
-        for table in &made {
-            let lacks: Vec<usize> = world
-                .running()
-                .filter(|(_, process)| process.schema.table(*table).is_none())
-                .map(|(machine, _)| machine + 1)
-                .collect();
-            if !lacks.is_empty() {
-                world.oracle.violated(format!("in the end {lacks:?} lack a table whose making was answered"));
-            }
-        }
+        let wrong = stays.map(|made| (made, lacks(made))).filter(|(_, lacks)| !lacks.is_empty());
+        let wrong: Vec<String> = wrong
+            .map(|(Made { name, machine, .. }, lacks)| {
+                format!("in the end {lacks:?} lack table {name}, whose making n{} answered", machine + 1)
+            })
+            .collect();
+        wrong.into_iter().for_each(|why| world.oracle.violated(why));
     }
 }
 

@@ -5,6 +5,7 @@
 //! that is answered: it is *unknown* there, and its other owners have it (the fault atlas: one machine a seed).
 
 use crate::{
+    disk_faults::DiskFaults,
     plan::{Rot, RotOf},
     time::SECOND,
     world::{Happening, World},
@@ -12,7 +13,8 @@ use crate::{
 use kula_clock::Random;
 use kula_disk::{SimDisk, Survivors};
 use kula_storage::IdentityFile;
-use std::sync::Arc;
+use kula_types::TableId;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Bytes that a torn or lost page has.
 const PAGE_BYTES: u64 = 4096;
@@ -42,14 +44,24 @@ impl World {
         let of = &mut self.machines[machine];
         let now = IdentityFile::open_or_create(Arc::new(of.disk.crash(Survivors::All)), None);
         let told = now.ok().and_then(|file| file.identity().told);
-        of.is_older = of.is_older.max(Some(told));
+        of.wear.is_older = of.wear.is_older.max(Some(told));
         of.disk = image;
-        (of.disk_faults, of.may_fence, of.crashes_inside) = (0, false, false);
+        (of.faults, of.crashes_inside) = (DiskFaults::default(), false);
         self.oracle.rolled_back(machine, ledger);
+        self.forget_tables();
         self.losses += 1;
         self.trace.count("disks gone back");
         // To put a disk back takes longer than the clock's lease.
         self.schedule(6 * SECOND, Happening::Start { machine });
+    }
+
+    /// A disk lost what it held. Tables that no other one has are gone with it, though their making was answered.
+    pub fn forget_tables(&mut self) {
+        let belong = self.machines.iter().filter(|of| !of.is_outcast);
+        let schemas = belong.filter_map(|of| kula_catalog::open(&of.disk.crash(Survivors::All), None).ok());
+        let held: BTreeSet<TableId> =
+            schemas.flat_map(|schema| schema.tables().map(|table| table.id).collect::<Vec<_>>()).collect();
+        self.oracle.made.retain(|made| held.contains(&made.table));
     }
 
     pub fn swap(&mut self, one: usize, other: usize, survivors: u64) -> bool {
@@ -77,17 +89,14 @@ impl World {
         for machine in [one, other] {
             self.power_off(machine, survivors);
             let of = &mut self.machines[machine];
-            (of.past, of.disk_faults, of.may_fence, of.crashes_inside) = (None, 0, false, false);
+            (of.past, of.faults, of.crashes_inside) = (None, DiskFaults::default(), false);
         }
         let (low, high) = (one.min(other), one.max(other));
         let (left, right) = self.machines.split_at_mut(high);
         let (low, high) = (&mut left[low], &mut right[0]);
         std::mem::swap(&mut low.disk, &mut high.disk);
         std::mem::swap(&mut low.node, &mut high.node);
-        std::mem::swap(&mut low.is_rotten, &mut high.is_rotten);
-        std::mem::swap(&mut low.is_older, &mut high.is_older);
-        std::mem::swap(&mut low.is_log_rotten, &mut high.is_log_rotten);
-        std::mem::swap(&mut low.accepts_loss, &mut high.accepts_loss);
+        std::mem::swap(&mut low.wear, &mut high.wear);
         for machine in [one, other] {
             if let Some(node) = self.machines[machine].node {
                 self.by_machine.insert(node, machine);
@@ -156,10 +165,10 @@ impl World {
         if let Err(error) = done {
             self.oracle.violated(format!("the simulator cannot damage {name}: {error}"));
         }
-        self.machines[machine].is_rotten = true;
+        self.machines[machine].wear.is_rotten = true;
         match of {
             RotOf::CommitLog => {
-                self.machines[machine].is_log_rotten = true;
+                self.machines[machine].wear.is_log_rotten = true;
                 self.oracle.destroyed(machine);
                 self.losses += 1;
             }
@@ -175,8 +184,8 @@ impl World {
         let Some((name, at, bit)) = of.flipped.take() else { return };
         damage(&of.disk, &name, at, bit);
         // Somebody looks after it and starts it again, as after a fault of the disk.
-        of.may_fence |= is_refused;
         if is_refused {
+            of.faults.met();
             self.trace.count("damaged start files refused");
         } else {
             self.oracle.violated(format!("n{} starts though bit {bit} of byte {at} of {name} is wrong", machine + 1));

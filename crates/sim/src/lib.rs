@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod client;
+pub mod disk_faults;
 pub mod history;
 mod images;
 pub mod mailroom;

@@ -23,16 +23,16 @@ impl World {
         self.trace.line(self.now, || format!("nemesis: {:?} {word}", fault.kind));
         if begins {
             self.schedule(fault.lasts, Happening::Fault { index, begins: false });
-            if self.begin(&fault.kind, fault.lasts) {
+            if self.begin(index, &fault.kind, fault.lasts) {
                 self.trace.count(name);
             }
         } else {
-            self.end(&fault.kind);
+            self.end(index, &fault.kind);
         }
     }
 
     /// Whether it is met now; a disk's faults are when a call meets them.
-    fn begin(&mut self, kind: &FaultKind, lasts: Micros) -> bool {
+    fn begin(&mut self, index: usize, kind: &FaultKind, lasts: Micros) -> bool {
         let now = self.now;
         match *kind {
             FaultKind::Kill { machine } => {
@@ -70,7 +70,7 @@ impl World {
             FaultKind::ClockFreeze { machine } => self.machines[machine].wall.freeze(now),
             FaultKind::DiskFull { machine, bytes_left } => {
                 let of = &mut self.machines[machine];
-                of.disk_faults += 1;
+                of.faults.begin(index, DiskFault::Full);
                 of.is_filled = true;
                 of.fill(bytes_left);
                 return false;
@@ -84,8 +84,7 @@ impl World {
             }
             FaultKind::DiskError { machine, target, calls_before, fault } => {
                 let of = &mut self.machines[machine];
-                of.disk_faults += 1;
-                of.may_fence |= matches!(fault, DiskFault::Io | DiskFault::Sync(_) | DiskFault::LostWrite);
+                of.faults.begin(index, fault);
                 of.disk.inject(target, calls_before, fault);
                 return false;
             }
@@ -93,14 +92,14 @@ impl World {
                 self.end_process(machine, true);
                 let of = &mut self.machines[machine];
                 let calls_before = if is_late { of.reads_of_a_start(now).saturating_sub(1 + calls) } else { calls };
-                (of.disk_faults, of.may_fence) = (of.disk_faults + 1, true);
+                of.faults.begin(index, DiskFault::Io);
                 of.disk.inject(Target::Read, calls_before, DiskFault::Io);
                 self.schedule(SECOND / 4, Happening::Start { machine });
             }
             FaultKind::CrashInside { machine, calls_before } => {
                 let of = &mut self.machines[machine];
-                of.disk_faults += 1;
-                (of.may_fence, of.crashes_inside) = (true, true);
+                of.faults.begin(index, DiskFault::Io);
+                of.crashes_inside = true;
                 of.disk.inject(Target::Any, calls_before, DiskFault::Io);
                 return false;
             }
@@ -113,7 +112,7 @@ impl World {
         true
     }
 
-    fn end(&mut self, kind: &FaultKind) {
+    fn end(&mut self, index: usize, kind: &FaultKind) {
         let now = self.now;
         match *kind {
             FaultKind::Kill { machine }
@@ -137,7 +136,7 @@ impl World {
             FaultKind::ClockFreeze { machine } => self.machines[machine].wall.thaw(now),
             FaultKind::DiskFull { machine, .. } => {
                 let of = &mut self.machines[machine];
-                of.disk_faults = of.disk_faults.saturating_sub(1);
+                of.faults.end(index);
                 of.is_filled = false;
                 of.disk.set_space(None);
             }
@@ -150,7 +149,7 @@ impl World {
             | FaultKind::ErrorAtStart { machine, .. }
             | FaultKind::CrashInside { machine, .. } => {
                 let of = &mut self.machines[machine];
-                of.disk_faults = of.disk_faults.saturating_sub(1);
+                of.faults.end(index);
                 of.disk.clear_faults();
             }
             FaultKind::RollBack { machine } => self.roll_back(machine),
@@ -202,6 +201,7 @@ impl World {
         of.disk = SimDisk::new(seed);
         of.is_outcast = true;
         self.oracle.destroyed(machine);
+        self.forget_tables();
         self.losses += 1;
     }
 
@@ -240,7 +240,8 @@ impl World {
             self.machines[machine].past = None;
             let now = self.now;
             let of = &mut self.machines[machine];
-            (of.disk_faults, of.is_filled, of.dies_at_ack) = (0, false, None);
+            of.faults.end_all();
+            (of.is_filled, of.dies_at_ack) = (false, None);
             of.disk.clear_faults();
             of.disk.set_space(None);
             of.wall.thaw(now);

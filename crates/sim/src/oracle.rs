@@ -13,7 +13,7 @@ use kula_lattice::{CellId, Join, Live, Mutation, Partition, Seal, Seen};
 use kula_placement::Partitioner;
 use kula_ring::Acceptor;
 use kula_schema::{Table, TableKind};
-use kula_types::{ClusteringKey, Dot, Key, PartitionKey, TableId, Timestamp};
+use kula_types::{ClusteringKey, Dot, Key, Name, PartitionKey, TableId, Timestamp};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -66,10 +66,20 @@ struct Recent {
     delta: Partition,
 }
 
+/// A table whose making was answered.
+pub struct Made {
+    pub table: TableId,
+    pub name: Name,
+    /// Who answered.
+    pub machine: usize,
+}
+
 #[derive(Default)]
 pub struct Oracle {
     pub keys: BTreeMap<KeyId, KeyState>,
     pub tables: BTreeMap<TableId, Arc<Table>>,
+    /// Tables that are somewhere for certain.
+    pub made: Vec<Made>,
     /// Keys that a machine acknowledged something for since it was last checked.
     dirty: BTreeMap<usize, Vec<KeyId>>,
     /// Where the log is synced by periods: what is young enough to be lost.

@@ -340,7 +340,8 @@ impl Simulation {
         let reads = |owner: &usize| {
             let of = &self.world.machines[*owner];
             !of.is_outcast
-                && (!of.is_rotten || of.process.as_ref().is_some_and(|process| process.holds(key.0, &key.1).is_ok()))
+                && (!of.wear.is_rotten
+                    || of.process.as_ref().is_some_and(|process| process.holds(key.0, &key.1).is_ok()))
         };
         let is_whole = owners.iter().all(reads);
         let level = if is_whole { Consistency::All } else { Consistency::Quorum };
@@ -362,7 +363,7 @@ impl Simulation {
                 match process.holds(key.0, &key.1) {
                     Ok(partition) => held.push((owner, partition)),
                     // Unknown there, and never "not found": its peers have what was promised.
-                    Err(StorageError::Damaged { .. }) if self.world.machines[owner].is_rotten => {
+                    Err(StorageError::Damaged { .. }) if self.world.machines[owner].wear.is_rotten => {
                         self.world.trace.count("keys unknown in the end");
                         self.world.oracle.damaged(owner, &key);
                     }

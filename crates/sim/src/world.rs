@@ -4,6 +4,7 @@
 //! from the seed, so a plan always makes the same history.
 
 use crate::{
+    disk_faults::DiskFaults,
     mailroom::{Mailroom, Scheduling},
     net::{Later, Moment, Net, NetEvent, Piece, ProcessId},
     oracle::{KeyId, Ledger, Oracle},
@@ -68,10 +69,8 @@ pub struct Machine {
     pub parked: Option<Vec<Message>>,
     /// Lost its power: nobody answers, not even its system.
     pub is_off: bool,
-    /// Faults of its disk that are under way or planned: they may stop a start.
-    pub disk_faults: usize,
-    /// Since its process started its disk failed in a way that does not pass: it may end itself.
-    pub may_fence: bool,
+    pub faults: DiskFaults,
+    pub wear: Wear,
     /// Its disk has little room left.
     pub is_filled: bool,
     /// The next failure of its disk is a power loss.
@@ -82,22 +81,27 @@ pub struct Machine {
     pub is_outcast: bool,
     /// An older image of its disk, and what it had said is durable then.
     pub past: Option<(SimDisk, Ledger)>,
-    /// Its disk is an older image of one that had told its peers so much, and has not told as much again.
-    pub is_older: Option<Option<Timestamp>>,
-    /// Bytes of its disk were damaged: it may have lost hints, and may answer that it cannot read.
-    pub is_rotten: bool,
-    /// Its disk said of a write or a sync that it was done, and it was not.
-    pub lied: bool,
-    /// Of the damaged ones, bytes of its commit log.
-    pub is_log_rotten: bool,
-    /// Its log was found damaged, and its operator goes on without what is lost.
-    pub accepts_loss: bool,
     /// A bit of a file that it needs to start is flipped: the file, the byte, the bit.
     pub flipped: Option<(String, u64, u8)>,
     mono_base: Micros,
     started: Micros,
     pub mailroom: Mailroom,
     pub node: Option<NodeId>,
+}
+
+/// What a disk went through: it goes where the disk goes.
+#[derive(Default)]
+pub struct Wear {
+    /// It is an older image of one that had told its peers so much, and has not told as much again.
+    pub is_older: Option<Option<Timestamp>>,
+    /// Bytes of it were damaged: who runs from it may have lost hints, and may answer that it cannot read.
+    pub is_rotten: bool,
+    /// It said of a write or a sync that it was done, and it was not.
+    pub lied: bool,
+    /// Of the damaged bytes, some of the commit log.
+    pub is_log_rotten: bool,
+    /// Its log was found damaged, or it went back, and its operator goes on without what is lost.
+    pub accepts_loss: bool,
 }
 
 /// An answer of a coordinator or of a catalogue, on its way to a client.
@@ -270,7 +274,7 @@ impl World {
 
     /// Faults of a disk count when a call has met them.
     fn count_met(&mut self, machine: usize) {
-        if self.machines[machine].disk_faults > 0 {
+        if self.machines[machine].faults.are_under_way() {
             self.count_all_met(machine);
         }
     }
@@ -291,7 +295,7 @@ impl World {
                 DiskFault::Sync(SyncFault::Late) => "late sync",
                 DiskFault::Sync(_) => "failed sync",
             };
-            of.lied |= matches!(fault, DiskFault::LostWrite | DiskFault::Sync(SyncFault::Late));
+            of.wear.lied |= matches!(fault, DiskFault::LostWrite | DiskFault::Sync(SyncFault::Late));
             self.trace.count(name);
         }
         is_met
@@ -363,11 +367,11 @@ impl World {
             return;
         }
         let of = &mut self.machines[machine];
-        if of.is_older.is_none() && !of.lied {
+        if of.wear.is_older.is_none() && !of.wear.lied {
             return self.oracle.violated(format!("n{} is refused as older, and its disk is what it was", machine + 1));
         }
         self.trace.count("older disks refused");
-        of.accepts_loss = true;
+        of.wear.accepts_loss = true;
         self.end_process(machine, true);
         let after = SECOND + self.random.next() % (5 * SECOND);
         self.schedule(after, Happening::Start { machine });
@@ -416,7 +420,7 @@ impl World {
                     self.trace
                         .line(self.now, || format!("n{name} keeps a hint for n{}: {}", target + 1, brief(&mutation)));
                     // A log with damaged bytes may lose what is put behind them too.
-                    if !self.machines[process.machine].is_rotten {
+                    if !self.machines[process.machine].wear.is_rotten {
                         self.oracle.hinted(process.machine, target, &mutation);
                     }
                 }
@@ -425,7 +429,8 @@ impl World {
             Seen::HintGivenUp { why } => self.oracle.violated(format!("n{name} gave a hint up: {why}")),
             // One read that the disk refuses is enough.
             Seen::HintLost { .. } | Seen::HintsDamaged { .. }
-                if self.machines[process.machine].may_fence || self.machines[process.machine].is_rotten =>
+                if self.machines[process.machine].faults.may_fence()
+                    || self.machines[process.machine].wear.is_rotten =>
             {
                 self.oracle.hints_lost(process.machine);
                 self.trace.count("hints lost to the disk")
@@ -521,14 +526,15 @@ impl World {
         // What is met from here on is met by the start; a lie that was met before must be known now.
         self.count_all_met(machine);
         let of = &mut self.machines[machine];
-        if of.lied {
+        if of.wear.lied {
             // What was answered as durable may be missing now, and some files may be of no use.
-            (of.is_rotten, of.is_log_rotten) = (true, true);
+            (of.wear.is_rotten, of.wear.is_log_rotten) = (true, true);
             self.oracle.destroyed(machine);
+            self.forget_tables();
             self.losses += 1;
         }
         let of = &mut self.machines[machine];
-        let loss = if of.accepts_loss { Loss::Accept } else { Loss::Refuse };
+        let loss = if of.wear.accepts_loss { Loss::Accept } else { Loss::Refuse };
         let started = inside(|| start(&of.host, id, &of.disk, &clock, &mut self.random, loss));
         let is_met = self.count_all_met(machine);
         if self.machines[machine].flipped.is_some() {
@@ -540,24 +546,27 @@ impl World {
                 self.trace.line(now, || format!("n{} starts with ring {}", machine + 1, process.ring.version));
                 let node = process.node;
                 let of = &mut self.machines[machine];
-                of.accepts_loss = false;
-                if of.is_older.is_some_and(|then| then <= process.peers.told.upto()) {
-                    of.is_older = None;
+                of.wear.accepts_loss = false;
+                let were_faults = of.faults.started();
+                if of.wear.is_older.is_some_and(|then| then <= process.peers.told.upto()) {
+                    of.wear.is_older = None;
                 }
                 if !of.is_outcast {
                     self.by_machine.insert(node, machine);
                     self.oracle.recalled(machine, process.ring.version, &process.recalled);
                     self.oracle.recovered(machine, false, |key| found(&process, key));
                     let of = &self.machines[machine];
-                    let is_disk_at_fault = of.may_fence || of.disk_faults > 0 || of.lied || of.is_rotten;
+                    let is_disk_at_fault = were_faults || of.wear.lied || of.wear.is_rotten;
                     if self.oracle.young_recovered(machine, is_disk_at_fault, |key| found(&process, key)) {
                         self.losses += 1;
                         self.oracle.hints_unproved(machine);
                     }
                 }
                 let of = &mut self.machines[machine];
-                of.may_fence = of.disk_faults > 0 && of.may_fence || of.lied;
-                if of.may_fence {
+                if of.wear.lied {
+                    of.faults.met();
+                }
+                if of.faults.may_fence() {
                     // A log of hints that the disk does not give at a start is put aside.
                     self.oracle.hints_lost(machine);
                 }
@@ -589,23 +598,23 @@ impl World {
         }
         let of = &mut self.machines[machine];
         self.trace.line(self.now, || format!("n{} does not start: {failure:?}", machine + 1));
-        if of.is_log_rotten
+        if of.wear.is_log_rotten
             && matches!(failure, StartFailure::Storage(StorageError::LogDamaged(_) | StorageError::LogMissing))
         {
             self.trace.count("damaged logs refused");
-            of.accepts_loss = true;
+            of.wear.accepts_loss = true;
             self.oracle.destroyed(machine);
             self.losses += 1;
             self.schedule(SECOND, Happening::Start { machine });
-        } else if is_met || of.disk_faults > 0 || of.may_fence {
+        } else if is_met || of.faults.may_refuse_a_start() {
             // Somebody looks after the disk, and starts it again.
-            (of.disk_faults, of.may_fence) = (0, false);
+            of.faults.refused_a_start();
             of.disk.clear_faults();
             of.disk.set_space(None);
             self.schedule(SECOND, Happening::Start { machine });
-        } else if of.lied && !of.is_outcast {
+        } else if of.wear.lied && !of.is_outcast {
             // Named, and of no use any more: its operator puts an empty one in its place.
-            of.lied = false;
+            of.wear.lied = false;
             self.trace.count("disks given up");
             self.wipe(machine);
         } else if !of.is_outcast {
@@ -636,7 +645,7 @@ impl World {
         if inside(|| planted(Mutant::FenceIgnored)) {
             return;
         }
-        if !self.machines[machine].may_fence {
+        if !self.machines[machine].faults.may_fence() {
             self.oracle.violated(format!("n{} fenced itself though its disk is sound: {cause}", machine + 1));
         }
         self.end_process(machine, true);
@@ -697,18 +706,13 @@ impl Machine {
             process: None,
             parked: None,
             is_off: false,
-            disk_faults: 0,
-            may_fence: false,
+            faults: DiskFaults::default(),
+            wear: Wear::default(),
             is_filled: false,
             crashes_inside: false,
             dies_at_ack: None,
             is_outcast: false,
             past: None,
-            is_older: None,
-            is_rotten: false,
-            lied: false,
-            is_log_rotten: false,
-            accepts_loss: false,
             flipped: None,
             mono_base: 0,
             started: 0,
