@@ -61,7 +61,12 @@ impl World {
         let schemas = belong.filter_map(|of| kula_catalog::open(&of.disk.crash(Survivors::All), None).ok());
         let held: BTreeSet<TableId> =
             schemas.flat_map(|schema| schema.tables().map(|table| table.id).collect::<Vec<_>>()).collect();
+        let before = self.oracle.made.len();
         self.oracle.made.retain(|made| held.contains(&made.table));
+        let lost = (before - self.oracle.made.len()) as u64;
+        if lost > 0 {
+            self.trace.add("tables lost with their disks", lost);
+        }
     }
 
     pub fn swap(&mut self, one: usize, other: usize, survivors: u64) -> bool {

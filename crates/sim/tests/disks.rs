@@ -2,10 +2,11 @@
 
 use kula_sim::{
     Plan, Report,
-    plan::{Fault, FaultKind, Rot, RotOf, Wish},
+    plan::{Fault, FaultKind, Operation, Rot, RotOf, Wish},
     run,
     time::{Micros, SECOND},
 };
+use kula_types::Consistency;
 
 /// Three nodes whose clients work for a minute and a half; of the seed's own faults none.
 fn plan(faults: Vec<Fault>) -> Plan {
@@ -36,6 +37,22 @@ fn holds(faults: Vec<Fault>, met: &[&'static str]) -> Report {
 fn a_disk_that_went_back_loses_what_came_since_and_nothing_else() {
     let back = fault(20, 40, FaultKind::RollBack { machine: 1 });
     holds(vec![back], &["rolled-back disk", "disks gone back", "writes acknowledged"]);
+}
+
+/// A node that is alone answers for itself; what two nodes have survives the disk of either.
+#[test]
+fn a_table_made_while_its_maker_was_alone_goes_with_its_disk_and_no_other_one_does() {
+    let back = fault(10, 50, FaultKind::RollBack { machine: 1 });
+    let alone = fault(20, 45, FaultKind::Isolate { machine: 1 });
+    let makes = |machine: usize| {
+        let (wish, level, within) = (Wish::CreateTable { causal: false }, Consistency::Quorum, 5 * SECOND);
+        Operation { at: 40 * SECOND, client: 0, machine, wish, level, within, bytes: 10 }
+    };
+    let plan = Plan { operations: vec![makes(0), makes(1)], ..plan(vec![back, alone]) };
+    let report = run(&plan, false);
+    assert!(report.violations.is_empty(), "{}", report.violations[0]);
+    let times = |what: &str| report.trace.counts().get(what).copied().unwrap_or_default();
+    assert_eq!((times("tables made"), times("tables lost with their disks")), (2, 1));
 }
 
 #[test]
