@@ -6,6 +6,7 @@ use std::path::Path;
 
 /// From here on a run's figures are those of a soak.
 const SOAK_MINUTES: u64 = 30;
+const SOAK_SEEDS: u64 = 20_000;
 
 #[derive(Args)]
 pub struct Sim {
@@ -56,7 +57,8 @@ impl Sim {
     }
 
     fn heard(&self, given: &[String]) -> Heard<'static> {
-        let is_soak = self.minutes.is_some_and(|minutes| minutes >= SOAK_MINUTES);
+        let is_soak = self.minutes.is_some_and(|minutes| minutes >= SOAK_MINUTES)
+            || self.seeds.is_some_and(|seeds| seeds >= SOAK_SEEDS);
         let (name, of): (_, fn(&str) -> _) = match () {
             () if self.actors => (self.ci.then_some("sim-actors"), figures::of_sim),
             () if self.mutants => (Some("sim-mutants"), figures::of_mutants),
