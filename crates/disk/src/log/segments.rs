@@ -44,7 +44,8 @@ pub(super) fn find(disk: &dyn Disk, dir: &str, config: &LogConfig) -> Result<Fou
         }
     }
     let segments = find_segments(disk, dir, config, &ids)?;
-    Ok(Found { segments, spares: keep_spares(disk, config, spares)? })
+    remove_spares(disk, &spares)?;
+    Ok(Found { segments, spares: Vec::new() })
 }
 
 fn find_segments(disk: &dyn Disk, dir: &str, config: &LogConfig, ids: &[u64]) -> Result<Vec<Segment>, LogError> {
@@ -96,16 +97,7 @@ fn end_of(
     find_end(&mut reader).map_err(LogError::Disk)
 }
 
-/// Keeps as many spares as wanted of those with the right length; a crash may have left one half made.
-fn keep_spares(disk: &dyn Disk, config: &LogConfig, names: Vec<String>) -> Result<Vec<String>, LogError> {
-    let mut spares = Vec::new();
-    for name in names {
-        let file_bytes = disk.open(&name, Access::Read).and_then(|file| file.len()).map_err(LogError::Disk)?;
-        if spares.len() < config.spares_max && file_bytes == u64::from(config.segment_bytes) {
-            spares.push(name);
-        } else {
-            disk.unlink(&name).map_err(LogError::Disk)?;
-        }
-    }
-    Ok(spares)
+/// A spare that is found is not trusted: if its sync failed, readers see a length and bytes that the disk never got.
+fn remove_spares(disk: &dyn Disk, names: &[String]) -> Result<(), LogError> {
+    names.iter().try_for_each(|name| disk.unlink(name)).map_err(LogError::Disk)
 }

@@ -314,6 +314,22 @@ fn a_restart_after_a_failed_sync_believes_the_disk_and_not_the_cache() {
     assert_eq!(replayed(&disk.crash(Survivors::None)), [0, 2]);
 }
 
+/// It had the length that its failed sync left in the cache, and that the disk never got.
+#[test]
+fn a_restart_makes_no_segment_of_a_spare_whose_sync_failed() {
+    let disk = SimDisk::new(1);
+    let (mut log, _) = open(&disk, SMALL).unwrap();
+    disk.inject(Target::Sync, 0, Fault::Sync(SyncFault::Kept));
+    assert!(append(&mut log, &[payload(0, 100)]).is_err(), "the header's sync");
+    assert_eq!(disk.list("log").unwrap(), ["00000000000000000001.spare"]);
+    drop(log);
+    disk.clear_faults();
+    let (mut log, _) = open(&disk, SMALL).unwrap();
+    append(&mut log, &[payload(7, 100)]).unwrap();
+    log.sync().unwrap();
+    assert_eq!(replayed(&disk.crash(Survivors::None)), [7]);
+}
+
 #[test]
 fn what_cannot_fit_is_refused_untouched() {
     let disk = SimDisk::new(1);
