@@ -9,7 +9,7 @@ use super::{
     LogConfig, LogError, Position, Replay,
     format::{HEADER_COPIES_AT, RECORDS_AT, RecordKind, Seed, SegmentHeader, encode_record, record_bytes},
     replay::segment_name,
-    segments::{self, Found, spare_name},
+    segments::{self, spare_name},
 };
 use crate::{Access, Disk, DiskError, File, limits};
 use kula_fault::{Mutant, Site, buggify, planted};
@@ -63,7 +63,7 @@ impl SegmentLog {
         if u64::from(RECORDS_AT) + record_bytes(record_bytes_max) > u64::from(segment_bytes) {
             return Err(LogError::SegmentTooSmall { segment_bytes, record_bytes_max });
         }
-        let Found { segments, spares } = segments::find(&*disk, dir, &config)?;
+        let segments = segments::find(&*disk, dir, &config)?;
         let after_newest = segments.last().map_or(1, |segment| segment.id.saturating_add(1));
         let sealed = segments.iter().map(|segment| Sealed {
             segment: segment.id,
@@ -75,7 +75,7 @@ impl SegmentLog {
             dir: dir.to_owned(),
             sealed: sealed.collect(),
             active: None,
-            spares,
+            spares: Vec::new(),
             next_segment: after_newest.max(config.first_segment),
             has_unsynced_name: false,
             poisoned: false,

@@ -11,13 +11,6 @@ use crate::{
     name::{inside, parent_of},
 };
 
-pub(super) struct Found {
-    /// Ascending.
-    pub segments: Vec<Segment>,
-    /// Names of files of the right length that may become segments.
-    pub spares: Vec<String>,
-}
-
 pub(super) fn spare_name(dir: &str, number: u64) -> String {
     inside(dir, &format!("{number:020}.spare"))
 }
@@ -28,8 +21,9 @@ fn is_ours(id: u64, name: &str) -> bool {
 }
 
 /// Reads the directory. Of the newest segment, the only one whose last bytes were perhaps never synced, the bytes are
-/// made durable first and then read past the page cache: what is found is what the disk holds.
-pub(super) fn find(disk: &dyn Disk, dir: &str, config: &LogConfig) -> Result<Found, LogError> {
+/// made durable first and then read past the page cache: what is found is what the disk holds. Answers the segments,
+/// ascending.
+pub(super) fn find(disk: &dyn Disk, dir: &str, config: &LogConfig) -> Result<Vec<Segment>, LogError> {
     if !disk.exists(dir).map_err(LogError::Disk)? {
         disk.create_dir(dir).map_err(LogError::Disk)?;
     }
@@ -45,7 +39,7 @@ pub(super) fn find(disk: &dyn Disk, dir: &str, config: &LogConfig) -> Result<Fou
     }
     let segments = find_segments(disk, dir, config, &ids)?;
     remove_spares(disk, &spares)?;
-    Ok(Found { segments, spares: Vec::new() })
+    Ok(segments)
 }
 
 fn find_segments(disk: &dyn Disk, dir: &str, config: &LogConfig, ids: &[u64]) -> Result<Vec<Segment>, LogError> {

@@ -108,20 +108,19 @@ fn judge(world: &mut World, they: &Introduction) -> Result<(), Refusal> {
         let copy = Refusal::SameNodeIdOtherBoot { node, address: me.address.clone() };
         return Err(if itself { Refusal::Yourself } else { copy });
     }
-    match admission.members.get(&node) {
-        Some(member) if member.life.is_some_and(|life| life != they.life) => return Err(Refusal::LifeChanged { node }),
-        Some(_) => {}
-        None => {
-            let owner = admission.members.iter().find(|(_, member)| member.address == they.address);
-            if let Some((_, member)) = owner {
-                let (address, member) = (they.address.clone(), member.name.clone());
-                return Err(Refusal::StrangerAtMembersAddress { address, member });
-            }
-        }
+    let member = admission.members.get(&node);
+    if member.and_then(|member| member.life).is_some_and(|life| life != they.life) {
+        return Err(Refusal::LifeChanged { node });
+    }
+    if member.is_none()
+        && let Some(owner) = admission.members.values().find(|member| member.address == they.address)
+    {
+        let (address, member) = (they.address.clone(), owner.name.clone());
+        return Err(Refusal::StrangerAtMembersAddress { address, member });
     }
     roster.has_room(node, they.boot).map_err(|Taken { address }| Refusal::SameNodeIdOtherBoot { node, address })?;
     // Behind the seat: the last words of a process that is gone found less than what the one that sits there has said.
-    if admission.members.contains_key(&node)
+    if member.is_some()
         && let Some(behind) = roster.went_back(node, they.boot, they.lease_found)
     {
         let known = they.lease_found.filter(|found| *found != Timestamp::MIN);
