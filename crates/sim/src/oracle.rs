@@ -220,7 +220,7 @@ impl Oracle {
         }
     }
 
-    /// A coordinator was told that this is kept for an owner.
+    /// This is kept for an owner, durably.
     pub fn hinted(&mut self, keeper: usize, target: usize, bytes: &Bytes) {
         if let Ok(Mutation { table, key, delta, .. }) = Mutation::decode(bytes) {
             self.hints.push((keeper, target, (table, key), delta));

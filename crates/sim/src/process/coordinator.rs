@@ -52,13 +52,9 @@ impl Process {
             }
             Effect::StoreHint { request, target, token, mutation } => {
                 let post = self.post.clone();
-                let kept = mutation.clone();
                 let reply = Reply::new(move |answer: Result<Result<(), HandoffError>, Lost>| {
                     let answer = match answer {
-                        Ok(Ok(())) => {
-                            post.seen(Seen::HintKept { target, mutation: kept });
-                            HintAnswer::Kept
-                        }
+                        Ok(Ok(())) => HintAnswer::Kept,
                         Ok(Err(error @ HandoffError::Overloaded { .. })) => {
                             post.seen(Seen::Refused { what: refused::handoff(&error) });
                             HintAnswer::Busy

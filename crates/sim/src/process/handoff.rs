@@ -77,7 +77,7 @@ impl Process {
         let stored = self.wall();
         let (mut owed, mut replies) = (Vec::new(), Vec::new());
         for StoreHint { target, token, mutation, reply } in mem::take(&mut self.handoff.waiting) {
-            replies.push((target, reply));
+            replies.push((target, mutation.clone(), reply));
             owed.push((target, Hint { token, stored, mutation }));
         }
         let answers = match self.handoff.courier.keep(owed) {
@@ -86,9 +86,13 @@ impl Process {
             Err(trouble) => return fence(step, trouble),
         };
         let mut kept = std::collections::BTreeMap::<NodeId, u64>::new();
-        for ((target, reply), answer) in replies.into_iter().zip(answers) {
+        for ((target, mutation, reply), answer) in replies.into_iter().zip(answers) {
             match &answer {
-                Ok(()) => *kept.entry(target).or_default() += 1,
+                Ok(()) => {
+                    // Said here, before a round that begins at once finds that the disk lost it.
+                    step.outs.push(Out::Seen(Seen::HintKept { target, mutation }));
+                    *kept.entry(target).or_default() += 1;
+                }
                 Err(error) => step.outs.push(Out::Seen(Seen::Refused { what: refused::handoff(error) })),
             }
             reply.send(answer);
