@@ -4,8 +4,8 @@ use kula_disk::sim::{Fault as DiskFault, SyncFault, Target};
 use kula_sim::{
     Plan, Report,
     plan::{Fault, FaultKind, Operation, Rot, RotOf, Wish},
-    run,
-    time::{Micros, SECOND},
+    run, run_told,
+    time::{MILLISECOND, Micros, SECOND},
 };
 use kula_types::Consistency;
 
@@ -76,6 +76,35 @@ fn what_a_disk_loses_in_the_middle_of_the_last_sweep_is_read_again() {
         report.trace.counts().get("sweeps begun anew").copied().unwrap_or_default()
     };
     assert!((0..8).map(begun_anew).sum::<u64>() > 0, "no lie was told as late as the sweep");
+}
+
+/// A hint is kept for a node that is slow and not away, so its delivery begins in the step that keeps it, and finds at
+/// once that the disk never took it.
+#[test]
+fn a_hint_that_a_lying_disk_lost_in_the_step_that_kept_it_is_known_as_lost() {
+    let slow = |from: usize| fault(20, 60, FaultKind::Slow { from, to: 1, by: 3 * SECOND / 2 });
+    let mut plan = plan(vec![slow(0), slow(2)]);
+    plan.operations.retain(|operation| {
+        operation.level == Consistency::Quorum && matches!(operation.wish, Wish::Add { .. } | Wish::Put { .. })
+    });
+    let (report, told) = run_told(&plan, true);
+    let line = report.trace.lines().iter().find(|line| line.contains("n3 keeps a hint for n2"));
+    let line = line.unwrap_or_else(|| panic!("no hint is kept"));
+    let since_start: Vec<Micros> =
+        line.split_whitespace().next().into_iter().flat_map(|time| time.split('.')).flat_map(str::parse).collect();
+    let [seconds, micros] = since_start[..] else { panic!("no time: {line}") };
+    let at = seconds * SECOND + micros - told.base - 1;
+    let lost = |calls_before: u64| {
+        let lie = FaultKind::DiskError { machine: 2, target: Target::Write, calls_before, fault: DiskFault::LostWrite };
+        // What was under way to it is lost too.
+        let reset = FaultKind::Reset { one: 2, other: 1 };
+        let faults =
+            [Fault { at, lasts: SECOND, kind: lie }, Fault { at: at + MILLISECOND, lasts: SECOND, kind: reset }];
+        let report = run(&Plan { faults: plan.faults.iter().cloned().chain(faults).collect(), ..plan.clone() }, false);
+        assert!(report.violations.is_empty(), "{calls_before} calls before: {}", report.violations[0]);
+        report.trace.counts().get("hints lost to the disk").copied().unwrap_or_default()
+    };
+    assert!((0..3).map(lost).sum::<u64>() > 0, "no hint was lost");
 }
 
 #[test]
